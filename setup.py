@@ -16,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import cast
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -78,6 +79,12 @@ class BuildNative(build_ext):
             return str(Path(*fullname.split(".")[:-1], core_library.FILE_NAME))
         return super().get_ext_filename(fullname)
 
+    def build_extensions(self) -> None:
+        # A Python built with --enable-shared passes its own library folder on; the bridge does not link libpython.
+        linker = cast("list[str]", self.compiler.linker_so)
+        self.compiler.linker_so = [part for part in linker if not part.startswith("-Wl,-rpath")]
+        super().build_extensions()
+
     def build_extension(self, ext: Extension) -> None:
         if not isinstance(ext, CoreLibrary):
             super().build_extension(ext)
@@ -88,8 +95,9 @@ class BuildNative(build_ext):
             core_library.accept(self.prebuilt, target)
             licences.accept(Path(self.prebuilt).parent / licences.FOLDER_NAME, target_licences)
             return
-        core_library.build(self.go, target, Path(self.build_temp, "core").resolve())
-        licences.collect(self.go, target_licences)
+        with core_library.go_environment(self.go) as env:
+            core_library.build(self.go, env, target, Path(self.build_temp, "core").resolve())
+            licences.collect(self.go, env, target_licences)
 
     def get_export_symbols(self, ext: Extension) -> list[str]:
         # The base class expects a PyInit function in every extension.

@@ -90,24 +90,21 @@ def module_flags() -> list[str]:
     return ["-mod=vendor"] if (ROOT / "vendor" / "modules.txt").exists() else ["-mod=readonly"]
 
 
-def build(go: GoToolchain, target: Path, scratch: Path) -> None:
+def build(go: GoToolchain, env: dict[str, str], target: Path, scratch: Path) -> None:
     """Compile ./capi into the shared library `target`, which appears in one step; `scratch` is kept between builds.
 
-    The link is skipped when nothing has changed since the last build into the same scratch folder.
+    env is that of `go_environment`. The link is skipped when nothing has changed since the last build into the same
+    scratch folder.
     """
-    scratch.mkdir(parents=True, exist_ok=True)
     built: list[Path] = []
-    with go_environment(go) as env:
-        for architecture in architectures():
-            output = scratch / architecture / FILE_NAME
-            # A cross build needs GOARCH; a native one must not override what the user may have chosen.
-            run_env = {"GOARCH": architecture, **env} if len(architectures()) == 1 else {**env, "GOARCH": architecture}
-            _run([go.path, *_build_arguments(output)], run_env)
-            output.with_suffix(".h").unlink(missing_ok=True)  # cgo's header; abi.h is the contract
-            built.append(output)
+    for architecture in architectures():
+        output = scratch / architecture / FILE_NAME
+        _run([go.path, *_build_arguments(output)], {**env, "GOARCH": architecture})
+        output.with_suffix(".h").unlink(missing_ok=True)  # cgo's header; abi.h is the contract
+        built.append(output)
     if len(built) > 1:
         joined = scratch / FILE_NAME
-        _run(["lipo", "-create", "-output", str(joined), *map(str, built)], dict(os.environ))
+        _run(["lipo", "-create", "-output", str(joined), *map(str, built)], env)
         built = [joined]
     _install(built[0], target)
 

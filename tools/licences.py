@@ -14,17 +14,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from core_library import architectures, go_environment, module_flags
+from core_library import architectures, module_flags
 from toolchain import ROOT, GoToolchain, refuse
 
 FOLDER_NAME = "_licenses"
 _LICENCE_FILE = re.compile(r"(LICEN[CS]E|COPYING|NOTICE|PATENTS)([.-].*)?", re.IGNORECASE)
 
 
-def collect(go: GoToolchain, target: Path) -> None:
+def collect(go: GoToolchain, env: dict[str, str], target: Path) -> None:
     """Fill the folder `target` with one subfolder per module, `<module path>@<version>/LICENSE`, and Go's own."""
     shutil.rmtree(target, ignore_errors=True)
-    for name, folder in sorted(_linked_modules(go).items()):
+    for name, folder in sorted(_linked_modules(go, env).items()):
         texts = [file for file in sorted(folder.iterdir()) if file.is_file() and _LICENCE_FILE.fullmatch(file.name)]
         if not texts:
             refuse(f"no licence text of the linked module {name} was found in {folder}")
@@ -42,20 +42,18 @@ def accept(folder: Path, target: Path) -> None:
         print(f"warning: no {folder} beside the given core library: this wheel lacks the licences of its Go modules")
 
 
-def _linked_modules(go: GoToolchain) -> dict[str, Path]:
+def _linked_modules(go: GoToolchain, env: dict[str, str]) -> dict[str, Path]:
     """`module@version` -> the folder with its licence, for all modules that ./capi imports, directly or not."""
-    with go_environment(go) as env:
-        env.setdefault("GOARCH", architectures()[0])
-        listed = subprocess.run(
-            [go.path, "list", *module_flags(), "-deps", "-json=ImportPath,Dir,Standard,Module", "./capi"],
-            cwd=ROOT,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        root = subprocess.run([go.path, "env", "GOROOT"], env=env, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        [go.path, "list", *module_flags(), "-deps", "-json=ImportPath,Dir,Standard,Module", "./capi"],
+        cwd=ROOT,
+        env={**env, "GOARCH": architectures()[0]},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    root = subprocess.run([go.path, "env", "GOROOT"], env=env, cwd=ROOT, capture_output=True, text=True, check=True)
     if listed.returncode != 0:
         refuse(f"`go list` failed:\n{listed.stderr.strip()}")
     modules: dict[str, Path] = {}
