@@ -58,13 +58,14 @@ class BuildNative(build_ext):
     """Checks what the build needs, then compiles the bridge and the core."""
 
     go: toolchain.GoToolchain | None = None
-    prebuilt = ""
+    prebuilt: Path | None = None
 
     def run(self) -> None:
         toolchain.check_platform()
         toolchain.check_c_compiler()
-        self.prebuilt = os.environ.get("VELITHON_PROXY_CORE_LIBRARY", "")
-        if not self.prebuilt:
+        if given := os.environ.get("VELITHON_PROXY_CORE_LIBRARY"):
+            self.prebuilt = core_library.check_prebuilt(given)
+        else:
             self.go = toolchain.find_go()
         # Two builds of one tree share its build folder; the second waits and then finds most of its work done.
         Path(self.build_temp).mkdir(parents=True, exist_ok=True)
@@ -91,17 +92,13 @@ class BuildNative(build_ext):
             return
         target = Path(self.build_lib, self.get_ext_filename(ext.name)).resolve()
         target_licences = target.parent / licences.FOLDER_NAME
-        if self.go is None:
-            core_library.accept(self.prebuilt, target)
-            licences.accept(Path(self.prebuilt).parent / licences.FOLDER_NAME, target_licences)
-            return
-        with core_library.go_environment(self.go) as env:
-            core_library.build(self.go, env, target, Path(self.build_temp, "core").resolve())
-            licences.collect(self.go, env, target_licences)
-
-    def get_export_symbols(self, ext: Extension) -> list[str]:
-        # The base class expects a PyInit function in every extension.
-        return [] if isinstance(ext, CoreLibrary) else super().get_export_symbols(ext)
+        if self.prebuilt is not None:
+            core_library.install(self.prebuilt, target)
+            licences.accept(self.prebuilt.parent / licences.FOLDER_NAME, target_licences)
+        if self.go is not None:
+            with core_library.go_environment(self.go) as env:
+                core_library.build(self.go, env, target, Path(self.build_temp, "core").resolve())
+                licences.collect(self.go, env, target_licences)
 
     def _copy_licences_to_source(self) -> None:
         built = Path(self.build_lib, "velithon_proxy", licences.FOLDER_NAME)

@@ -11,7 +11,7 @@ stamp=$1/.installed
 wanted=$(cat setup.py pyproject.toml python/velithon_proxy/_version.py | cksum)
 if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
     core=$(ls "$PWD"/python/velithon_proxy/libvelithonproxy.*)
-    PIP_DISABLE_PIP_VERSION_CHECK=1 VELITHON_PROXY_CORE_LIBRARY="$core" "$python" -m pip install --quiet --no-input \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 VELITHON_PROXY_CORE_LIBRARY="$core" "$python" -m pip install --quiet --quiet --no-input \
         --no-build-isolation --no-deps --editable .
     echo "$wanted" >"$stamp"
 fi

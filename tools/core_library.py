@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,8 +35,8 @@ _BUILD_TAGS = [] if sys.platform == "darwin" else ["-tags=netgo,osusergo"]
 
 def architectures() -> list[str]:
     """GOARCH of every architecture that the wheel's platform tag promises; two for a universal2 Python on macOS."""
-    asked = shlex.split(os.environ.get("ARCHFLAGS", "")) if sys.platform == "darwin" else []
-    names = [name for flag, name in zip(asked, asked[1:], strict=False) if flag == "-arch"]
+    asked = shlex.split(os.environ.get("ARCHFLAGS", "") if sys.platform == "darwin" else "")
+    names = [name for flag, name in itertools.pairwise(asked) if flag == "-arch"]
     if not names:
         machine = sysconfig.get_platform().rsplit("-", 1)[-1]
         names = ["x86_64", "arm64"] if machine == "universal2" else [machine]
@@ -46,7 +47,7 @@ def architectures() -> list[str]:
 
 
 @contextmanager
-def go_environment(go: GoToolchain) -> Iterator[dict[str, str]]:
+def go_environment(go: GoToolchain) -> Generator[dict[str, str]]:
     """The environment for go commands: the user's own, plus caches in a temporary folder where those cannot be written.
 
     GOFLAGS, CGO_CFLAGS and CC stay as they are; what this build adds goes on the command line.
@@ -106,7 +107,7 @@ def build(go: GoToolchain, env: dict[str, str], target: Path, scratch: Path) -> 
         joined = scratch / FILE_NAME
         _run(["lipo", "-create", "-output", str(joined), *map(str, built)], env)
         built = [joined]
-    _install(built[0], target)
+    install(built[0], target)
 
 
 def _build_arguments(output: Path) -> list[str]:
@@ -136,7 +137,7 @@ def _run(command: list[str], env: dict[str, str]) -> None:
         refuse(f"`{Path(command[0]).name} {command[1]}` failed with exit code {done.returncode}; its output is above.")
 
 
-def _install(source: Path, target: Path) -> None:
+def install(source: Path, target: Path) -> None:
     """Copy `source` to `target` by renaming: a process that has the old file mapped must not see it change."""
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -151,8 +152,8 @@ def _install(source: Path, target: Path) -> None:
     print(f"{target.name}: {target.stat().st_size / 1e6:.1f} MB")
 
 
-def accept(prebuilt: str, target: Path) -> None:
-    """Install the core library named by VELITHON_PROXY_CORE_LIBRARY, refused when it cannot be loaded here."""
+def check_prebuilt(prebuilt: str) -> Path:
+    """The path of the core library named by VELITHON_PROXY_CORE_LIBRARY, refused when it cannot be loaded here."""
     path = Path(prebuilt)
     if not path.is_file():
         refuse(f"VELITHON_PROXY_CORE_LIBRARY={prebuilt} is not a file")
@@ -168,4 +169,4 @@ def accept(prebuilt: str, target: Path) -> None:
         wanted = f"a 64-bit ELF shared library for {architectures()[0]}"
     if not fits:
         refuse(f"VELITHON_PROXY_CORE_LIBRARY={prebuilt} is not {wanted}")
-    _install(path, target)
+    return path.resolve()

@@ -40,6 +40,6 @@ for extra in sys.argv[1].split(","):
     names += document["project"]["optional-dependencies"][extra]
 print("\n".join(sorted(set(names))))
 PY
-PIP_DISABLE_PIP_VERSION_CHECK=1 "$folder/bin/python" -m pip install --quiet --no-input \
+PIP_DISABLE_PIP_VERSION_CHECK=1 "$folder/bin/python" -m pip install --quiet --quiet --no-input \
     --constraint tools/constraints.txt --requirement "$folder/requirements.txt"
 printf '%s\n%s\n' "$python" "$wanted" >"$stamp"

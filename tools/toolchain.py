@@ -101,10 +101,10 @@ def check_c_compiler() -> None:
     command = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
     program = shlex.split(command)[0]
     if shutil.which(program) is None:
+        named_by = "CC" if os.environ.get("CC") else "the compiler of this Python"
         refuse(
-            f"it needs a C compiler, and {program!r} ({'CC' if os.environ.get('CC') else 'the compiler of this Python'}) "
-            "is not on PATH. Install one (Debian and Ubuntu: gcc libc6-dev; Fedora: gcc; macOS: xcode-select "
-            "--install), or name one in CC."
+            f"it needs a C compiler, and {program!r} ({named_by}) is not on PATH. Install one (Debian and Ubuntu: gcc "
+            "libc6-dev; Fedora: gcc; macOS: xcode-select --install), or name one in CC."
         )
     headers = Path(sysconfig.get_path("include")) / "Python.h"
     if not headers.exists():
@@ -131,16 +131,15 @@ def find_go() -> GoToolchain:
 
 def _switched_version(path: str, local: tuple[int, ...]) -> tuple[int, ...]:
     """The version after the go command has fetched the toolchain that go.mod names, as Go 1.21 and newer can."""
-    if local >= (1, 21):
-        # GOWORK=off: a go.work above this tree must not decide which toolchain it gets.
-        answer = _ask(path, "env", "GOVERSION", cwd=str(ROOT), GOWORK="off", seconds=_TOOLCHAIN_SECONDS)
-        switched = parse_go_version(answer)
-        if switched is not None and switched >= go_floor():
-            return switched
-    hint = ""
-    if local >= (1, 21) and os.environ.get("GOTOOLCHAIN", "").startswith("local"):
-        hint = "; GOTOOLCHAIN=local keeps it from fetching a newer one"
-    _refuse_go(f"go{dotted(local)} at {path}{hint}")
+    switches = local >= (1, 21)
+    # GOWORK=off: a go.work above this tree must not decide which toolchain it gets.
+    answer = _ask(path, "env", "GOVERSION", cwd=str(ROOT), GOWORK="off", seconds=_TOOLCHAIN_SECONDS) if switches else ""
+    switched = parse_go_version(answer)
+    if switched is None or switched < go_floor():
+        kept = switches and _ask(path, "env", "GOTOOLCHAIN", cwd=tempfile.gettempdir()).startswith("local")
+        hint = "; GOTOOLCHAIN=local keeps it from fetching a newer one" if kept else ""
+        _refuse_go(f"go{dotted(local)} at {path}{hint}")
+    return switched
 
 
 def _ask(path: str, *arguments: str, cwd: str, seconds: int = _ASK_SECONDS, **extra: str) -> str:
