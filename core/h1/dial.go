@@ -1,0 +1,65 @@
+package h1
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+)
+
+// dial connects to the upstream for an exchange, whose Cancel ends it.
+func (t *Transport) dial(ctx context.Context, ex *Exchange, cancel context.CancelFunc) (transport, raw net.Conn, failure *Error) {
+	ex.mu.Lock()
+	cancelled := ex.cause != nil
+	ex.cancelDial = cancel
+	ex.mu.Unlock()
+	defer func() {
+		if cause := recover(); cause != nil {
+			failure = panicError(cause)
+		}
+		ex.mu.Lock()
+		ex.cancelDial = nil
+		cancelled := ex.cause != nil
+		ex.mu.Unlock()
+		if cancelled && failure != nil {
+			failure = ex.cancelled(failure.Phase)
+		}
+	}()
+	if cancelled {
+		return nil, nil, ex.cancelled(PhaseConnect)
+	}
+	raw, err := t.dialer.DialContext(ctx, "tcp", t.options.Address)
+	if err != nil {
+		return nil, nil, dialError(err)
+	}
+	if t.options.TLS == nil {
+		return raw, raw, nil
+	}
+	secure := tls.Client(raw, t.options.TLS)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		if isTimeout(err) {
+			return nil, nil, &Error{Kind: KindConnectTimeout, Phase: PhaseTLS, Message: "the TLS handshake took too long"}
+		}
+		return nil, nil, &Error{Kind: KindTLS, Phase: PhaseTLS, Message: "the TLS handshake failed", Err: err}
+	}
+	return secure, raw, nil
+}
+
+// dialError sorts what net.Dialer reports.
+func dialError(err error) *Error {
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &dns) && dns.IsTimeout:
+		return &Error{Kind: KindConnectTimeout, Phase: PhaseDNS, Message: "resolving the name took too long"}
+	case errors.As(err, &dns):
+		return &Error{Kind: KindConnect, Phase: PhaseDNS, Message: "the name cannot be resolved", Err: errors.New(dns.Err)}
+	case isTimeout(err):
+		return &Error{Kind: KindConnectTimeout, Phase: PhaseConnect, Message: "connecting took too long"}
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Err != nil {
+		err = op.Err
+	}
+	return &Error{Kind: KindConnect, Phase: PhaseConnect, Message: "the upstream cannot be reached", Err: err}
+}

@@ -1,0 +1,259 @@
+package h1
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+)
+
+// Receiver takes the outcome of an exchange.
+type Receiver interface {
+	// Respond is called with the head of the final response and reads the body as far as it wants it. An error ends
+	// the exchange with it; a body that is not read to its end costs the connection. Not called without a response.
+	Respond(head *Head, body *Body) error
+	// Done is called once, last. By then the connection is free and the request's memory is not used any more.
+	Done(err *Error)
+}
+
+// Exchange is one request and its response. The zero value with Request and Receiver set can be given to
+// Transport.Start, and again once Done was called.
+type Exchange struct {
+	Request  Request
+	Receiver Receiver
+	// ID tells this use of the Exchange from earlier and later ones, so that a late Cancel cannot hit another request.
+	// Not zero, and new for each Start.
+	ID uint64
+
+	transport *Transport
+	out       *[]byte // the request head, with the body if that is small
+	rest      []byte  // the body that is not in out
+	reused    bool
+	responded bool
+	retried   int
+	err       *Error
+
+	sending   sync.Mutex     // held while sendOn tries to send
+	uploading bool           // a goroutine sends the rest; guarded by sending
+	uploader  sync.WaitGroup // that goroutine
+	uploaded  atomic.Bool    // it is done
+	blocked   atomic.Bool    // the upstream does not take more for now
+	wrote     int            // bytes; settled once neither of the two is at work
+	writeErr  error
+
+	mu         sync.Mutex // guards what Cancel needs
+	current    uint64     // ID from Start to Done, else 0
+	cause      error
+	conn       *conn
+	cancelDial context.CancelFunc
+
+	queued     bool // in transport.waiters; guarded by transport.mu
+	prev, next *Exchange
+}
+
+// smallBody is the size up to which a body is copied behind the head to go out in one system call.
+const smallBody = 16 << 10
+
+// buffers holds request heads between exchanges.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+
+// prepare writes the head into a buffer, which checks the request.
+func (ex *Exchange) prepare(t *Transport) *Error {
+	ex.transport = t
+	ex.reused, ex.responded, ex.retried, ex.err = false, false, 0, nil
+	ex.uploading, ex.wrote, ex.writeErr = false, 0, nil
+	ex.mu.Lock()
+	ex.current, ex.cause = ex.ID, nil
+	ex.mu.Unlock()
+	ex.out = buffers.Get().(*[]byte)
+	head, err := ex.Request.appendHead((*ex.out)[:0], t.options.Authority)
+	ex.rest = ex.Request.Body
+	if err == nil && len(ex.rest) <= smallBody {
+		head = append(head, ex.rest...)
+		ex.rest = nil
+	}
+	*ex.out = head
+	return err
+}
+
+// finish ends the exchange. Nothing of it may be touched afterwards: Done may start it anew.
+func (ex *Exchange) finish() {
+	ex.sending.Lock()   // an attempt to send may be on its way out
+	ex.sending.Unlock() //nolint:staticcheck // the empty section is the point
+	ex.uploader.Wait()
+	if cap(*ex.out) <= 2*smallBody {
+		buffers.Put(ex.out)
+	}
+	ex.out, ex.rest = nil, nil
+	ex.mu.Lock()
+	ex.current = 0
+	ex.mu.Unlock()
+	ex.Receiver.Done(ex.err)
+}
+
+// fail ends an exchange that has no connection.
+func (ex *Exchange) fail(err *Error) {
+	ex.err = err
+	ex.finish()
+}
+
+// Cancel ends the exchange with this ID at once, with a KindCancelled error that wraps cause. It may come at any time; a
+// response that is complete by then is dropped, and an ID whose exchange is over is ignored.
+func (ex *Exchange) Cancel(id uint64, cause error) {
+	ex.mu.Lock()
+	if ex.current != id {
+		ex.mu.Unlock()
+		return
+	}
+	if ex.cause == nil {
+		ex.cause = cause
+	}
+	if ex.conn != nil {
+		ex.conn.interrupt()
+	}
+	if ex.cancelDial != nil {
+		ex.cancelDial()
+	}
+	transport := ex.transport
+	ex.mu.Unlock()
+	transport.unqueue(ex, id)
+}
+
+// attach ties the exchange to a connection unless it was cancelled.
+func (ex *Exchange) attach(c *conn) bool {
+	ex.mu.Lock()
+	defer ex.mu.Unlock()
+	if ex.cause != nil {
+		return false
+	}
+	ex.conn = c
+	return true
+}
+
+// detach ends what attach began: from now on Cancel cannot touch the connection. It returns the cause if it has.
+func (ex *Exchange) detach() error {
+	ex.mu.Lock()
+	defer ex.mu.Unlock()
+	ex.conn = nil
+	return ex.cause
+}
+
+func (ex *Exchange) cancelled(phase Phase) *Error {
+	ex.mu.Lock()
+	defer ex.mu.Unlock()
+	return &Error{Kind: KindCancelled, Phase: phase, Message: "cancelled", Err: ex.cause}
+}
+
+// receive reads the response and gives the verdict: whether the connection can carry another exchange. It runs on the
+// goroutine of the connection.
+func (ex *Exchange) receive(c *conn) (keep bool) {
+	phase := PhaseHead
+	err := ex.readHead(c)
+	if err == nil {
+		phase = PhaseBody
+		if failure := ex.Receiver.Respond(&c.head, &c.body); failure != nil && !errors.As(failure, &err) {
+			err = &Error{Kind: KindInternal, Message: "the receiver failed", Err: failure}
+		}
+	}
+	complete := err == nil && c.body.done
+	uploaded := ex.stopUpload(c, complete)
+	if cause := ex.detach(); cause != nil {
+		err = &Error{Kind: KindCancelled, Message: "cancelled", Err: cause}
+	}
+	if err != nil {
+		if phase == PhaseHead && !uploaded {
+			phase = PhaseWrite
+		}
+		err.Phase, err.Sent, err.Reused, err.Responded = phase, ex.wrote > 0, ex.reused, ex.responded
+		ex.err = err
+		return false
+	}
+	return complete && uploaded && c.head.persistent() && !c.leftover()
+}
+
+// persistent reports whether the upstream keeps the connection open (RFC 9112 section 9.3).
+func (h *Head) persistent() bool {
+	return !h.close && (h.Minor == 1 || h.keepAlive)
+}
+
+// readHead reads up to the final response head, past interim ones: no Python server can forward those.
+func (ex *Exchange) readHead(c *conn) *Error {
+	if c.readErr != nil { // the wait for the response ended with it
+		err := c.readErr
+		return c.readError(err, PhaseHead)
+	}
+	for interim := 0; ; interim++ {
+		if interim > maxInterim {
+			return protocolError("more than %d interim responses", maxInterim)
+		}
+		size, err := c.readHeadBlock(ex)
+		if err != nil {
+			return err
+		}
+		if c.parser.head.Status < 200 {
+			c.take(size)
+			continue
+		}
+		block := c.take(size)
+		c.fields = c.parser.pack(c.fields[:0], block, ex.Request.Gateway)
+		c.head = c.parser.head
+		c.head.Fields = c.fields
+		c.body.reset(c, &c.head, ex.Request.Method)
+		return nil
+	}
+}
+
+// readHeadBlock reads until the parser has a whole head.
+func (c *conn) readHeadBlock(ex *Exchange) (int, *Error) {
+	c.parser.reset()
+	for {
+		if c.buffered() > 0 {
+			ex.responded = true
+			if size, err := c.parser.feed(c.pending()); size > 0 || err != nil {
+				return size, err
+			}
+		}
+		if err := c.fill(c.buffered() + 1); err != nil {
+			if c.buffered() > 0 && errors.Is(err, io.EOF) {
+				return 0, &Error{Kind: KindClosed, Message: "the upstream closed the connection inside the response head"}
+			}
+			return 0, c.readError(err, PhaseHead)
+		}
+	}
+}
+
+// endOn ends an exchange whose connection has ended. If nothing of the request was accepted by a connection that had
+// been idle, another connection takes its place and the caller does not notice: no upstream has seen any of it.
+func (ex *Exchange) endOn(c *conn) {
+	t := ex.transport
+	if err := ex.err; err != nil && err.Kind == KindClosed && err.Reused && !err.Sent && ex.retried < maxStale {
+		ex.retried++
+		ex.err = nil
+		t.drop(c)
+		t.dispatch(ex)
+		return
+	}
+	t.drop(c)
+	t.freeSlot()
+	ex.finish()
+}
+
+// maxStale bounds how often an exchange moves on from connections that turn out to be dead.
+const maxStale = 3
+
+func panicError(cause any) *Error {
+	return &Error{
+		Kind:    KindInternal,
+		Message: fmt.Sprintf("panic in the core: %v\n%s", cause, debug.Stack()),
+	}
+}
+
+// isTimeout reports whether a dial or handshake ran out of time.
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, context.DeadlineExceeded) || (errors.As(err, &timeout) && timeout.Timeout())
+}

@@ -1,0 +1,311 @@
+package h1
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"time"
+)
+
+// Options of a Transport. All durations and limits must be positive.
+type Options struct {
+	// Address is the host:port to connect to.
+	Address string
+	// Authority is the value of Host.
+	Authority string
+	// TLS encrypts connections; nil sends plain HTTP.
+	TLS *tls.Config
+	// ConnectTimeout bounds resolving, connecting and the TLS handshake together.
+	ConnectTimeout time.Duration
+	// KeepAlive is how long an idle connection is kept.
+	KeepAlive time.Duration
+	// MaxConnections bounds the connections; more exchanges wait.
+	MaxConnections int
+	// MaxWaiting bounds the exchanges that wait; more fail with KindExhausted.
+	MaxWaiting int
+}
+
+// Transport carries exchanges to one upstream over a pool of connections.
+type Transport struct {
+	options Options
+	idle    idlePool
+	dialer  net.Dialer
+
+	mu       sync.Mutex
+	closed   bool
+	slots    int // admitted exchanges; each holds at most one connection
+	waiters  waitList
+	sweeping bool
+	recycled bool // the pool belongs to another transport now
+}
+
+// NewTransport returns a transport; it connects when it is first used.
+func NewTransport(options Options) *Transport {
+	return &Transport{options: options, idle: newIdlePool(options.MaxConnections)}
+}
+
+// Start begins an exchange and returns without waiting for it. Its outcome goes to the receiver.
+func (t *Transport) Start(ex *Exchange) {
+	if err := ex.prepare(t); err != nil {
+		ex.fail(err)
+		return
+	}
+	t.mu.Lock()
+	switch {
+	case t.closed:
+		t.mu.Unlock()
+		ex.fail(&Error{Kind: KindTransportClosed, Phase: PhaseQueue, Message: "the client is closed"})
+	case t.slots < t.options.MaxConnections:
+		t.slots++
+		t.mu.Unlock()
+		t.dispatch(ex)
+	case t.waiters.size < t.options.MaxWaiting:
+		t.waiters.push(ex)
+		t.mu.Unlock()
+	default:
+		t.mu.Unlock()
+		ex.fail(&Error{Kind: KindExhausted, Phase: PhaseQueue, Message: "all connections are busy and the queue is full"})
+	}
+}
+
+// dispatch gives an admitted exchange a connection: an idle one that still lives, or a new one.
+func (t *Transport) dispatch(ex *Exchange) {
+	for {
+		c, err := t.take()
+		if err != nil {
+			t.freeSlot()
+			ex.fail(&Error{Kind: KindExhausted, Phase: PhaseQueue, Message: "no connection to be had", Err: err})
+			return
+		}
+		if c.raw == nil {
+			go t.connect(ex, c)
+			return
+		}
+		if c.state.CompareAndSwap(connIdle, connClaimed) && t.send(ex, c) {
+			return
+		}
+		t.drop(c)
+	}
+}
+
+// send sends on a claimed connection. false: the connection is of no use, the exchange needs another.
+func (t *Transport) send(ex *Exchange, c *conn) bool {
+	switch ex.sendOn(c) {
+	case sendStale:
+		return false
+	case sendCancelled:
+		if !c.state.CompareAndSwap(connClaimed, connIdle) {
+			t.drop(c)
+			t.freeSlot()
+		} else {
+			t.release(c)
+		}
+		ex.fail(ex.cancelled(PhaseQueue))
+	}
+	return true
+}
+
+// take leases a connection from the pool, but not in the middle of a sweep.
+func (t *Transport) take() (*conn, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.idle.take()
+}
+
+// drop returns the lease of a connection that has ended, or never was.
+func (t *Transport) drop(c *conn) { c.lease.close() }
+
+// release takes back a connection that can carry another exchange, with its slot: the longest waiting exchange gets
+// both, else the connection becomes idle.
+func (t *Transport) release(c *conn) {
+	t.mu.Lock()
+	ex := t.waiters.pop()
+	if ex != nil {
+		t.mu.Unlock()
+		c.state.Store(connClaimed)
+		if !t.send(ex, c) {
+			t.drop(c)
+			t.dispatch(ex)
+		}
+		return
+	}
+	if t.closed {
+		t.drop(c)
+		t.slots--
+		t.recycleLocked()
+		t.mu.Unlock()
+		return
+	}
+	c.state.Store(connIdle)
+	c.lease.release()
+	t.slots--
+	sweep := !t.sweeping
+	t.sweeping = true
+	t.mu.Unlock()
+	if sweep {
+		time.AfterFunc(t.options.KeepAlive/4+time.Millisecond, t.sweep)
+	}
+}
+
+// freeSlot passes the slot of a finished exchange on to the longest waiting one.
+func (t *Transport) freeSlot() {
+	t.mu.Lock()
+	ex := t.waiters.pop()
+	if ex == nil {
+		t.slots--
+		t.recycleLocked()
+	}
+	t.mu.Unlock()
+	if ex != nil {
+		t.dispatch(ex)
+	}
+}
+
+// unqueue ends a cancelled exchange that still waits for a connection.
+func (t *Transport) unqueue(ex *Exchange, id uint64) {
+	t.mu.Lock()
+	queued := ex.queued && ex.ID == id
+	if queued {
+		t.waiters.remove(ex)
+	}
+	t.mu.Unlock()
+	if queued {
+		ex.fail(ex.cancelled(PhaseQueue))
+	}
+}
+
+// sweep closes the connections that have been idle for too long and forgets those that ended. It runs four times per
+// keep-alive time as long as there are idle connections.
+func (t *Transport) sweep() {
+	oldest := time.Now().Add(-t.options.KeepAlive)
+	var kept []*conn
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
+	_, idle := t.idle.size()
+	for range idle {
+		c, err := t.idle.take()
+		if err != nil {
+			break
+		}
+		if c.state.Load() == connIdle && (!c.idle.Before(oldest) || !c.state.CompareAndSwap(connIdle, connDead)) {
+			kept = append(kept, c)
+		} else {
+			t.drop(c)
+		}
+	}
+	for i := len(kept) - 1; i >= 0; i-- { // the pool hands out the last one first
+		kept[i].lease.release()
+	}
+	if t.sweeping = len(kept) > 0; t.sweeping {
+		time.AfterFunc(t.options.KeepAlive/4+time.Millisecond, t.sweep)
+	}
+}
+
+// Close ends idle connections at once and busy ones after their exchange, and fails what waits. Exchanges under way
+// are not cancelled.
+func (t *Transport) Close() {
+	t.mu.Lock()
+	closed := t.closed
+	t.closed = true
+	t.mu.Unlock()
+	if closed {
+		return
+	}
+	for {
+		t.mu.Lock()
+		ex := t.waiters.pop()
+		t.mu.Unlock()
+		if ex == nil {
+			break
+		}
+		ex.fail(&Error{Kind: KindTransportClosed, Phase: PhaseQueue, Message: "the client was closed"})
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.idle.closeIdle()
+	t.recycleLocked()
+}
+
+// recycleLocked gives the pool away once the transport is closed and nothing of it is leased any more.
+func (t *Transport) recycleLocked() {
+	if t.closed && t.slots == 0 && !t.recycled {
+		t.recycled = true
+		t.idle.recycle()
+	}
+}
+
+// Connections returns the number of connections and how many of them are idle.
+func (t *Transport) Connections() (all, idle int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.recycled {
+		return 0, 0
+	}
+	return t.idle.size()
+}
+
+// waitList is the queue of exchanges that wait for a slot, linked through the exchanges.
+type waitList struct {
+	head, tail *Exchange
+	size       int
+}
+
+func (l *waitList) push(ex *Exchange) {
+	ex.queued, ex.prev, ex.next = true, l.tail, nil
+	if l.tail == nil {
+		l.head = ex
+	} else {
+		l.tail.next = ex
+	}
+	l.tail = ex
+	l.size++
+}
+
+func (l *waitList) pop() *Exchange {
+	ex := l.head
+	if ex != nil {
+		l.remove(ex)
+	}
+	return ex
+}
+
+func (l *waitList) remove(ex *Exchange) {
+	if ex.prev == nil {
+		l.head = ex.next
+	} else {
+		ex.prev.next = ex.next
+	}
+	if ex.next == nil {
+		l.tail = ex.prev
+	} else {
+		ex.next.prev = ex.prev
+	}
+	ex.queued, ex.prev, ex.next = false, nil, nil
+	l.size--
+}
+
+// connect dials for an exchange and then serves the connection. It is the goroutine of that connection.
+func (t *Transport) connect(ex *Exchange, c *conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), t.options.ConnectTimeout)
+	transport, raw, err := t.dial(ctx, ex, cancel)
+	cancel()
+	if err == nil {
+		err = c.bind(transport, raw)
+	}
+	if err == nil {
+		c.state.Store(connClaimed)
+		if result := ex.sendOn(c); result == sendStarted {
+			c.serve()
+			return
+		}
+		_ = raw.Close()
+		err = ex.cancelled(PhaseConnect)
+	}
+	t.drop(c)
+	t.freeSlot()
+	ex.fail(err)
+}

@@ -1,0 +1,71 @@
+package core
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Pool is a named set of upstreams and the policy for reaching them. It is safe for concurrent use.
+type Pool struct {
+	config   Config
+	upstream *upstream
+	active   callList
+	closed   atomic.Bool
+}
+
+// NewPool returns a pool for a validated configuration. It connects when it is first used.
+func NewPool(config Config) (*Pool, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	target, err := ParseTarget(config.Targets[0])
+	if err != nil {
+		return nil, err
+	}
+	return &Pool{config: config, upstream: newUpstream(target)}, nil
+}
+
+// Start begins a call and returns without waiting for it: it neither waits for the network nor for another goroutine.
+// The outcome goes to call.Sink, possibly before Start returns.
+func (p *Pool) Start(call *Call) {
+	call.pool = p
+	call.started = time.Now()
+	timeout := call.Timeout
+	if timeout <= 0 {
+		timeout = p.config.Timeout()
+	}
+	call.deadline = call.started.Add(timeout)
+	call.attempt.call = call
+	exchange := &call.attempt.exchange
+	exchange.Request, exchange.Receiver, exchange.ID = call.Request, &call.attempt, call.ID
+	p.active.add(call, p.expire)
+	if p.closed.Load() {
+		p.active.remove(call, false)
+		call.Sink.Done(&Error{Code: CodeClientClosed, Message: "the client is closed"})
+		return
+	}
+	p.upstream.transport.Start(exchange)
+}
+
+// end forgets a call that is over.
+func (p *Pool) end(call *Call, ok bool) { p.active.remove(call, ok) }
+
+// expire ends the calls whose deadline has passed.
+func (p *Pool) expire() {
+	for _, due := range p.active.expired(time.Now(), p.expire) {
+		due.cancel(errDeadline)
+	}
+}
+
+// Close ends the calls under way with CodeClientClosed and closes all connections. Later calls fail with the same
+// code. Closing twice is fine.
+func (p *Pool) Close() {
+	if p.closed.Swap(true) {
+		return
+	}
+	for _, call := range p.active.all() {
+		call.cancel(errPoolClosed)
+	}
+	p.upstream.transport.Close()
+	p.active.stop()
+}

@@ -1,0 +1,50 @@
+/* _bridge.c: the module. Importing it starts no thread and loads no Go. */
+#include "_bridge.h"
+
+static PyMethodDef methods[] = {
+    {"load", bridge_load, METH_VARARGS,
+     "load(path, max_procs, gc_percent, memory_limit)\n--\n\n"
+     "Load the core library and start it, once per process. The GIL is released meanwhile."},
+    {"pool_new", bridge_pool_new, METH_O, "pool_new(config: bytes) -> int\n--\n\nOpen a pool from its JSON configuration."},
+    {"pool_close", bridge_pool_close, METH_O,
+     "pool_close(handle: int)\n--\n\nClose a pool; its requests end with ClientClosedError."},
+    {"pool_snapshot", bridge_pool_snapshot, METH_O,
+     "pool_snapshot(handle: int) -> bytes\n--\n\nState of a pool as JSON."},
+    {"stats", bridge_stats, METH_NOARGS, "stats() -> dict[str, int]\n--\n\nCounters of the core and of the bridge."},
+    {"reap", bridge_reap, METH_NOARGS,
+     "reap() -> int\n--\n\nTake back requests of event loops that are gone; returns how many are still in flight."},
+    {"unpack_fields", bridge_unpack_fields, METH_O,
+     "unpack_fields(packed: bytes) -> list[tuple[str, str]]\n--\n\nHeader lines as Latin-1 text."},
+    {"unpack_fields_raw", bridge_unpack_fields_raw, METH_O,
+     "unpack_fields_raw(packed: bytes) -> list[tuple[bytes, bytes]]\n--\n\nHeader lines as bytes."},
+    {NULL, NULL, 0, NULL},
+};
+
+static int execute(PyObject *module) {
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
+        PyErr_SetString(PyExc_ImportError, "velithon_proxy works in the main interpreter only: its core exists once per process");
+        return -1;
+    }
+    if (bridge_load_init() < 0)
+        return -1;
+    PyObject *type = PyType_FromModuleAndSpec(module, &bridge_channel_spec, NULL);
+    if (type == NULL)
+        return -1;
+    int failed = PyModule_AddType(module, (PyTypeObject *)type);
+    Py_DECREF(type);
+    if (failed < 0)
+        return -1;
+    return PyModule_AddIntConstant(module, "ABI_VERSION", VP_ABI_VERSION);
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)execute}, {0, NULL}};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "velithon_proxy._bridge",
+    .m_doc = "The border between Python and the Go core: queues, futures and the fork flag.",
+    .m_methods = methods,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__bridge(void) { return PyModuleDef_Init(&definition); }

@@ -1,0 +1,384 @@
+/* _bridge_channel.c: submit, cancel and drain for one event loop. */
+#include "_bridge.h"
+
+#define DRAIN_MAX 512 /* completions in one drain: a burst must not starve the rest of the loop */
+
+typedef struct channel_object {
+    PyObject_HEAD
+    channel *state; /* NULL once closed */
+} channel_object;
+
+static PyObject *str_set_result, *str_done;
+static channel *orphans; /* channels whose loop is gone and whose requests are not */
+
+/* Hands a node to the core. While nothing else is in flight the core runs on this thread: that saves waking two others.
+ * With requests in flight its scheduler may be busy, and this thread must not wait for it. */
+static void hand_over(channel *state, bridge_node *entry) {
+    const int alone = vp_in_flight == 0;
+    entry->node.reply_to = &state->queue;
+    state->in_flight++;
+    vp_in_flight++;
+    if (alone)
+        vp_core.submit(&entry->node);
+    else
+        vp_queue_push(vp_core.submit_queue, &entry->node);
+}
+
+static void submit_cancel(channel *state, uint64_t token) {
+    bridge_node *entry = bridge_node_new();
+    if (entry == NULL) {
+        PyErr_Clear(); /* the request runs into its deadline instead */
+        return;
+    }
+    entry->node.kind = VP_KIND_CANCEL;
+    entry->node.argument = token;
+    hand_over(state, entry);
+}
+
+/* The core wants memory for a large body: a bytes object that the caller will get as it is. */
+static void give_buffer(bridge_node *entry, int wanted) {
+    if (wanted && entry->node.direct_len <= PY_SSIZE_T_MAX)
+        entry->direct = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)entry->node.direct_len);
+    if (entry->direct != NULL)
+        entry->node.direct = (uint8_t *)PyBytes_AsString(entry->direct);
+    else
+        PyErr_Clear();
+    entry->node.kind = VP_KIND_BUFFER;
+    vp_queue_push(vp_core.submit_queue, &entry->node);
+}
+
+/* (0, status, fields, body, elapsed_ns), or (code, phase, outcome, message, elapsed_ns). */
+static PyObject *reply_of(bridge_node *entry) {
+    const vp_node *node = &entry->node;
+    if (node->code != VP_CODE_OK) {
+        PyObject *text = PyUnicode_DecodeUTF8(node->reply_size ? (const char *)node->reply : "",
+                                              (Py_ssize_t)node->reply_size, "replace");
+        return text == NULL ? NULL : Py_BuildValue("(IIINL)", node->code, node->phase, node->outcome, text, node->elapsed_ns);
+    }
+    PyObject *fields = PyBytes_FromStringAndSize((const char *)node->reply, (Py_ssize_t)node->fields_size);
+    PyObject *body;
+    if (entry->direct != NULL) {
+        body = entry->direct;
+        entry->direct = NULL;
+    } else {
+        body = PyBytes_FromStringAndSize((const char *)node->reply + node->fields_size,
+                                         (Py_ssize_t)(node->reply_size - node->fields_size));
+    }
+    if (fields == NULL || body == NULL) {
+        Py_XDECREF(fields);
+        Py_XDECREF(body);
+        return NULL;
+    }
+    return Py_BuildValue("(IINNL)", VP_CODE_OK, node->status, fields, body, node->elapsed_ns);
+}
+
+static int is_done(PyObject *future) {
+    PyObject *done = PyObject_CallMethodObjArgs(future, str_done, NULL);
+    const int result = done != NULL && PyObject_IsTrue(done) > 0;
+    Py_XDECREF(done);
+    PyErr_Clear();
+    return result;
+}
+
+/* Resolves the future of a completed node. A future that was cancelled meanwhile keeps its state. */
+static void resolve(bridge_node *entry) {
+    PyObject *reply = reply_of(entry);
+    PyObject *result = reply != NULL ? PyObject_CallMethodObjArgs(entry->future, str_set_result, reply, NULL) : NULL;
+    if (result == NULL) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        if (is_done(entry->future)) {
+            Py_XDECREF(type);
+            Py_XDECREF(value);
+            Py_XDECREF(traceback);
+        } else {
+            if (value != NULL && reply == NULL) { /* no memory for the reply: tell the caller instead of hanging */
+                Py_XDECREF(PyObject_CallMethod(entry->future, "set_exception", "O", value));
+                PyErr_Clear();
+            }
+            PyErr_Restore(type, value, traceback);
+            PyErr_WriteUnraisable(entry->future);
+        }
+    }
+    Py_XDECREF(result);
+    Py_XDECREF(reply);
+}
+
+/* Takes one node back from the core. wanted: somebody still waits for the outcome. */
+static void take_back(channel *state, vp_node *node, int wanted) {
+    bridge_node *entry = (bridge_node *)node;
+    if (node->stage == VP_STAGE_BUFFER) {
+        give_buffer(entry, wanted);
+        return;
+    }
+    state->in_flight--;
+    vp_in_flight--;
+    if (wanted && entry->future != NULL)
+        resolve(entry);
+    bridge_node_free(entry);
+}
+
+static vp_node *next_node(channel *state) {
+    if (state->left == NULL)
+        state->left = vp_queue_take(&state->queue);
+    vp_node *node = state->left;
+    if (node != NULL)
+        state->left = node->next;
+    return node;
+}
+
+static PyObject *channel_drain(PyObject *self, PyObject *unused) {
+    (void)unused;
+    channel *state = ((channel_object *)self)->state;
+    if (bridge_ready() < 0)
+        return NULL;
+    if (state == NULL)
+        Py_RETURN_NONE;
+    bridge_guard_signals();
+    vp_queue_drain_wake(&state->queue); /* before the queue is taken, or a wake-up could be lost */
+    int taken = 0;
+    do {
+        vp_node *node;
+        while ((node = next_node(state)) != NULL) {
+            if (taken++ == DRAIN_MAX) {
+                node->next = state->left;
+                state->left = node;
+                vp_queue_wake(&state->queue); /* the loop comes back after the other callbacks */
+                Py_RETURN_NONE;
+            }
+            take_back(state, node, 1);
+            if (((channel_object *)self)->state != state)
+                Py_RETURN_NONE; /* a callback closed the channel */
+        }
+    } while (!vp_queue_sleep(&state->queue));
+    Py_RETURN_NONE;
+}
+
+/* Gives up a channel: what is in flight is cancelled and taken back by reap. */
+static void abandon(channel *state) {
+    if (vp_forked) {
+        return; /* the descriptor is shared with the parent, and the core does not run here */
+    }
+    for (uint64_t slot = 0;; slot++) {
+        bridge_node *entry = bridge_node_at(slot);
+        if (entry == NULL)
+            break;
+        if (entry->busy && entry->node.reply_to == &state->queue && entry->future != NULL)
+            submit_cancel(state, (uint64_t)entry->node.slot << 32 | entry->node.generation);
+    }
+    atomic_store(&state->queue.sleeping, 0); /* nobody will wait again: spare the wake-ups */
+    state->next_orphan = orphans;
+    orphans = state;
+}
+
+PyObject *bridge_reap(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    uint64_t left = 0;
+    for (channel **link = &orphans; *link != NULL && !vp_forked;) {
+        channel *state = *link;
+        vp_node *node;
+        while ((node = next_node(state)) != NULL)
+            take_back(state, node, 0);
+        left += state->in_flight;
+        if (state->in_flight == 0) {
+            *link = state->next_orphan;
+            bridge_queue_close(&state->queue);
+            free(state);
+        } else {
+            link = &state->next_orphan;
+        }
+    }
+    return PyLong_FromUnsignedLongLong(left);
+}
+
+static PyObject *channel_close(PyObject *self, PyObject *unused) {
+    (void)unused;
+    channel *state = ((channel_object *)self)->state;
+    ((channel_object *)self)->state = NULL;
+    if (state != NULL)
+        abandon(state);
+    return bridge_reap(NULL, NULL);
+}
+
+static void channel_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject *left = channel_close(self, NULL);
+    Py_XDECREF(left);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(self);
+    Py_DECREF(type);
+}
+
+static PyObject *channel_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
+    (void)args, (void)keywords;
+    if (bridge_ready() < 0)
+        return NULL;
+    Py_XDECREF(bridge_reap(NULL, NULL));
+    if (str_set_result == NULL)
+        str_set_result = PyUnicode_InternFromString("set_result");
+    if (str_done == NULL)
+        str_done = PyUnicode_InternFromString("done");
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    channel_object *self = (channel_object *)allocate(type, 0);
+    if (self == NULL || str_set_result == NULL || str_done == NULL) {
+        Py_XDECREF((PyObject *)self);
+        return NULL;
+    }
+    self->state = calloc(1, sizeof *self->state);
+    if (self->state == NULL || bridge_queue_open(&self->state->queue) < 0) {
+        free(self->state);
+        self->state = NULL;
+        PyErr_SetFromErrno(PyExc_OSError);
+        Py_DECREF((PyObject *)self);
+        return NULL;
+    }
+    atomic_store(&self->state->queue.sleeping, 1);
+    return (PyObject *)self;
+}
+
+static PyObject *channel_fileno(PyObject *self, PyObject *unused) {
+    (void)unused;
+    channel *state = ((channel_object *)self)->state;
+    return PyLong_FromLong(state != NULL ? state->queue.wait_fd : -1);
+}
+
+static int lend_text(bridge_node *entry, int index, vp_span *span, PyObject *text, const char *what) {
+    if (!PyUnicode_Check(text)) {
+        PyErr_Format(PyExc_TypeError, "%s is of %R; str is allowed", what, Py_TYPE(text));
+        return -1;
+    }
+    Py_ssize_t size;
+    span->data = (const uint8_t *)PyUnicode_AsUTF8AndSize(text, &size);
+    if (span->data == NULL)
+        return -1;
+    span->size = (uint64_t)size;
+    entry->lent[index] = Py_NewRef(text);
+    return 0;
+}
+
+static int lend_body(bridge_node *entry, PyObject *body) {
+    Py_ssize_t size;
+    char *data;
+    vp_span *span = &entry->node.body;
+    span->data = NULL, span->size = 0;
+    if (body == Py_None)
+        return 0;
+    if (PyUnicode_Check(body))
+        return lend_text(entry, 2, span, body, "body");
+    /* Only bytes never change while the core reads them. */
+    entry->lent[2] = PyBytes_Check(body) ? Py_NewRef(body) : PyObject_CheckBuffer(body) ? PyBytes_FromObject(body) : NULL;
+    if (entry->lent[2] == NULL) {
+        if (!PyErr_Occurred())
+            PyErr_Format(PyExc_TypeError, "body is of %R; bytes-like, str or None is allowed", Py_TYPE(body));
+        return -1;
+    }
+    if (PyBytes_AsStringAndSize(entry->lent[2], &data, &size) < 0)
+        return -1;
+    span->data = (const uint8_t *)data;
+    span->size = (uint64_t)size;
+    return 0;
+}
+
+static channel *open_state(PyObject *self) {
+    channel *state = ((channel_object *)self)->state;
+    if (bridge_ready() < 0)
+        return NULL;
+    if (state == NULL)
+        PyErr_SetString(PyExc_RuntimeError, "the channel is closed");
+    return state;
+}
+
+static PyObject *hand_over_for(channel *state, bridge_node *entry, PyObject *future) {
+    const uint64_t token = (uint64_t)entry->node.slot << 32 | entry->node.generation;
+    entry->future = Py_NewRef(future);
+    hand_over(state, entry);
+    return PyLong_FromUnsignedLongLong(token);
+}
+
+static PyObject *channel_submit(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    channel *state = open_state(self);
+    if (state == NULL)
+        return NULL;
+    if (count != 8)
+        return PyErr_Format(PyExc_TypeError, "submit takes 8 arguments, %zd given", count);
+    const uint64_t pool = PyLong_AsUnsignedLongLong(args[1]);
+    const int64_t timeout = PyLong_AsLongLong(args[6]);
+    const unsigned long flags = PyLong_AsUnsignedLong(args[7]);
+    if (PyErr_Occurred())
+        return NULL;
+    bridge_node *entry = bridge_node_new();
+    if (entry == NULL)
+        return NULL;
+    vp_node *node = &entry->node;
+    node->kind = VP_KIND_REQUEST;
+    node->flags = (uint32_t)flags;
+    node->pool = pool;
+    node->timeout_ns = timeout;
+    if (lend_text(entry, 0, &node->method, args[2], "method") < 0 ||
+        lend_text(entry, 1, &node->target, args[3], "path") < 0 || bridge_pack_fields(entry, args[4]) < 0 ||
+        lend_body(entry, args[5]) < 0) {
+        bridge_node_free(entry);
+        return NULL;
+    }
+    return hand_over_for(state, entry, args[0]);
+}
+
+static PyObject *channel_measure(PyObject *self, PyObject *args) {
+    channel *state = open_state(self);
+    PyObject *future;
+    unsigned int kind;
+    unsigned long long argument;
+    long long timeout;
+    if (state == NULL || !PyArg_ParseTuple(args, "OIKL", &future, &kind, &argument, &timeout))
+        return NULL;
+    if (kind < VP_KIND_NOOP || kind > VP_KIND_BURN) {
+        PyErr_SetString(PyExc_ValueError, "kind is one of 4 (noop), 5 (panic), 6 (burn)");
+        return NULL;
+    }
+    bridge_node *entry = bridge_node_new();
+    if (entry == NULL)
+        return NULL;
+    entry->node.kind = kind;
+    entry->node.argument = argument;
+    entry->node.timeout_ns = timeout;
+    return hand_over_for(state, entry, future);
+}
+
+static PyObject *channel_cancel(PyObject *self, PyObject *argument) {
+    channel *state = ((channel_object *)self)->state;
+    const uint64_t token = PyLong_AsUnsignedLongLong(argument);
+    if (PyErr_Occurred() || bridge_ready() < 0)
+        return NULL;
+    if (state != NULL && bridge_node_find(token) != NULL)
+        submit_cancel(state, token);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef channel_methods[] = {
+    {"submit", (PyCFunction)(void (*)(void))channel_submit, METH_FASTCALL,
+     "submit(future, pool, method, path, headers, body, timeout_ns, flags) -> int\n--\n\n"
+     "Start a request; its reply becomes the result of future. Returns the token for cancel."},
+    {"cancel", channel_cancel, METH_O, "cancel(token)\n--\n\nCancel a request; one that is over is ignored."},
+    {"measure", channel_measure, METH_VARARGS,
+     "measure(future, kind, argument, timeout_ns) -> int\n--\n\n"
+     "Operations that test the border itself: 4 nothing, 5 panic, 6 keep argument goroutines busy for timeout_ns."},
+    {"drain", channel_drain, METH_NOARGS, "drain()\n--\n\nResolve the futures of completed requests; call when fileno is readable."},
+    {"fileno", channel_fileno, METH_NOARGS, "fileno() -> int\n--\n\nDescriptor that becomes readable when there is something to drain."},
+    {"close", channel_close, METH_NOARGS, "close() -> int\n--\n\nCancel what is in flight and give the channel up. Idempotent."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot channel_slots[] = {
+    {Py_tp_doc, "The border for one event loop. Not thread-safe: used by the thread of that loop only."},
+    {Py_tp_new, channel_new},
+    {Py_tp_dealloc, channel_dealloc},
+    {Py_tp_methods, channel_methods},
+    {0, NULL},
+};
+
+PyType_Spec bridge_channel_spec = {
+    .name = "velithon_proxy._bridge.Channel",
+    .basicsize = sizeof(channel_object),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = channel_slots,
+};
