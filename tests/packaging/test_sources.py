@@ -49,6 +49,7 @@ def test_the_source_distribution_builds_without_network_modules_and_home(
         GOMODCACHE=str(tmp_path / "no modules"),
         GOCACHE="/dev/null/cache",  # the folder of a build sandbox that may not be written to
         HOME="/dev/null/home",
+        PIP_NO_CACHE_DIR="1",
     )
     assert built.names == wheel.names
 
