@@ -23,7 +23,7 @@ TOOLS = .tools/$(shell $(GO) env GOVERSION 2>/dev/null)
 GOFUMPT = $(TOOLS)/gofumpt-$(GOFUMPT_VERSION)/gofumpt
 STATICCHECK = $(TOOLS)/staticcheck-$(STATICCHECK_VERSION)/staticcheck
 
-GO_FOLDERS := core capi tools
+GO_FOLDERS := $(wildcard core capi tools benchmarks tests)
 PYTHON_FOLDERS := $(wildcard python tests benchmarks examples tools) setup.py
 C_SOURCES := $(wildcard python/velithon_proxy/*.c capi/*.c)
 C_HEADERS := $(wildcard capi/*.h python/velithon_proxy/*.h)

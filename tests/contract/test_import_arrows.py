@@ -101,5 +101,5 @@ def test_the_core_library_knows_no_python() -> None:
 def test_the_bridge_knows_the_core_by_its_contract_alone() -> None:
     ours = {path.name for path in (ROOT / "capi").glob("*.h")}
     used = set[str]().union(*includes(PACKAGE).values()) & ours
-    assert "abi.h" in used
+    assert used, "the bridge includes no header of capi: nothing would be checked"
     assert used <= {"abi.h", "queue.h"}
