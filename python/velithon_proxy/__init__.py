@@ -1,0 +1,68 @@
+"""velithon-proxy: an in-process HTTP gateway for Python, with its core in Go.
+
+>>> from velithon_proxy import ProxyClient
+>>> async with ProxyClient("http://127.0.0.1:8000") as client:
+...     status, headers, body = await client.forward_request("GET", "/")
+
+Importing the package starts nothing: the core is loaded by the first request.
+"""
+
+import logging
+
+from ._client import ProxyClient
+from ._errors import (
+    BodyTooLargeError,
+    CircuitOpenError,
+    ClientClosedError,
+    ConfigurationError,
+    ConnectError,
+    ConnectTimeout,
+    ForkedProcessError,
+    InternalError,
+    InvalidHeaderError,
+    InvalidRequestError,
+    InvalidTargetError,
+    NoHealthyTargetError,
+    PoolExhaustedError,
+    PoolTimeout,
+    ProxyError,
+    ProxyTimeoutError,
+    ReadTimeout,
+    TLSError,
+    TotalTimeout,
+    UpstreamClosedError,
+    UpstreamProtocolError,
+)
+from ._headers import Headers
+from ._response import ProxyResponse
+from ._version import __version__
+
+__all__ = [
+    "BodyTooLargeError",
+    "CircuitOpenError",
+    "ClientClosedError",
+    "ConfigurationError",
+    "ConnectError",
+    "ConnectTimeout",
+    "ForkedProcessError",
+    "Headers",
+    "InternalError",
+    "InvalidHeaderError",
+    "InvalidRequestError",
+    "InvalidTargetError",
+    "NoHealthyTargetError",
+    "PoolExhaustedError",
+    "PoolTimeout",
+    "ProxyClient",
+    "ProxyError",
+    "ProxyResponse",
+    "ProxyTimeoutError",
+    "ReadTimeout",
+    "TLSError",
+    "TotalTimeout",
+    "UpstreamClosedError",
+    "UpstreamProtocolError",
+    "__version__",
+]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

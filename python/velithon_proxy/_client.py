@@ -1,0 +1,196 @@
+"""ProxyClient: requests to one upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import warnings
+from asyncio import get_running_loop
+from types import TracebackType
+from typing import Any, Final
+
+from . import _bridge, _runtime
+from ._errors import ClientClosedError, reply_error
+from ._headers import HeadersInput, pack
+from ._options import pool_config
+from ._query import QueryInput, append_query
+from ._response import ProxyResponse
+
+BodyTypes = bytes | bytearray | memoryview | str
+
+_FLAG_GATEWAY: Final = 1
+_FLAG_PRESERVE_HOST: Final = 2
+
+
+class ProxyClient:
+    """Forwards requests to one upstream over pooled connections.
+
+    Constructing a client checks its arguments and does nothing else; connections are made by the first request, inside
+    the running event loop. One client serves any number of tasks, event loops and threads.
+
+    Args:
+        target_url: the upstream, ``"http://host[:port]"`` or ``"https://host[:port]"``. Paths belong to the requests.
+        timeout_ms: limit of one call as a whole in milliseconds: waiting for a connection, connecting (which has a limit
+            of its own, 3 s), sending, and the response with its body.
+        max_retries: attempts after the first.
+        max_failures: consecutive failures that open the circuit breaker.
+        recovery_timeout_ms: milliseconds that an open breaker refuses requests.
+
+    Raises:
+        ConfigurationError: an argument is of the wrong type or out of range; a ``ValueError``.
+
+    Example:
+        >>> async with ProxyClient("http://127.0.0.1:8000") as client:
+        ...     status, headers, body = await client.forward_request("GET", "/users/1")
+
+    Names and defaults: the feature document.
+    """
+
+    _pool: int = 0
+    _closed: bool = False
+
+    def __init__(
+        self,
+        target_url: str,
+        timeout_ms: int = 30000,
+        max_retries: int = 3,
+        max_failures: int = 5,
+        recovery_timeout_ms: int = 60000,
+    ) -> None:
+        self._config = pool_config(
+            target_url,
+            argument="target_url",
+            scheme_required=True,
+            timeout_ms=timeout_ms,
+            max_retries=max_retries,
+            max_failures=max_failures,
+            recovery_timeout_ms=recovery_timeout_ms,
+        )
+        self._target = target_url
+        self._lock = threading.Lock()
+        # Loop and channel as one object: another thread may rebind the client between two reads.
+        self._bound: tuple[asyncio.AbstractEventLoop | None, Any] = (None, None)
+
+    async def forward_request(
+        self,
+        method: str,
+        path: str,
+        headers: HeadersInput = None,
+        body: BodyTypes | None = None,
+        query_params: QueryInput = None,
+    ) -> ProxyResponse:
+        """Send one request and wait for its whole response.
+
+        Args:
+            method: any token but ``CONNECT``; sent as given.
+            path: the request target, sent byte for byte: it starts with ``/``, may carry its own ``?query``, and must be
+                percent-encoded already. It never changes the host.
+            headers: mapping or ``(name, value)`` pairs, ``str`` (Latin-1) or ``bytes``. Order, case and duplicates are
+                kept. ``Host`` replaces the upstream's authority; the framing fields are set by the client.
+            body: bytes-like or ``str`` (UTF-8).
+            query_params: mapping or pairs, percent-encoded and appended to ``path``.
+
+        Returns:
+            The response, which unpacks as ``status, headers, body``. Statuses are never errors, redirects are not
+            followed, bodies not decompressed.
+
+        Raises:
+            ProxyError: no complete response; its subclasses, ``.phase`` and ``.request_sent`` say what happened.
+            InvalidRequestError, InvalidHeaderError: the request must not be sent as it is; ``ValueError``s.
+            TypeError: an argument is of the wrong type.
+            ClientClosedError: the client is closed.
+        """
+        if query_params is not None:
+            path = append_query(path, query_params)
+        if headers is not None and headers.__class__ is not dict and headers.__class__ is not list:
+            headers = pack(headers)
+        return await self._exchange(method, path, headers, body, 0)
+
+    async def _forward(
+        self,
+        method: str,
+        target: str,
+        headers: Any,
+        body: BodyTypes | None,
+        *,
+        gateway: bool,
+        preserve_host: bool,
+    ) -> ProxyResponse:
+        """Forward on behalf of a client. ``headers``: list of pairs, or packed lines."""
+        flags = (_FLAG_GATEWAY if gateway else 0) | (_FLAG_PRESERVE_HOST if preserve_host else 0)
+        return await self._exchange(method, target, headers, body, flags)
+
+    async def _exchange(self, method: str, target: str, headers: Any, body: Any, flags: int) -> ProxyResponse:
+        loop = get_running_loop()
+        bound, channel = self._bound
+        if bound is not loop:
+            channel = self._bind(loop)
+        future: asyncio.Future[Any] = loop.create_future()
+        token = channel.submit(future, self._pool, method, target, headers, body, 0, flags)
+        try:
+            reply = await future
+        except BaseException:
+            # Cancelled, or the coroutine was closed: nobody waits for the reply any more.
+            channel.cancel(token)
+            raise
+        if reply[0]:
+            code, phase, outcome, message, elapsed_ns = reply
+            raise reply_error(code, phase, outcome, message, elapsed_ns, self._target, method=method)
+        return ProxyResponse(reply[1], reply[2], reply[3], self._target, reply[4])
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> _bridge.Channel:
+        """Tie the client to the running loop and open its pool if this is the first use."""
+        with self._lock:
+            if self._closed:
+                raise ClientClosedError(f"{self!r} is closed", target=self._target)
+            channel = _runtime.channel_of(loop)
+            if not self._pool:
+                self._pool = _bridge.pool_new(self._config)
+            self._bound = (loop, channel)
+            return channel
+
+    def _snapshot(self) -> dict[str, Any]:
+        """Return the state of the pool: ``target``, ``connections`` (open), ``idle``, ``in_flight``, ``calls``,
+        ``failures`` (counts since the first use). Zeros before the first request.
+
+        Raises:
+            ClientClosedError: the client is closed.
+        """
+        if self._closed:
+            raise ClientClosedError(f"{self!r} is closed", target=self._target)
+        if not self._pool:
+            return {"target": self._target, "connections": 0, "idle": 0, "in_flight": 0, "calls": 0, "failures": 0}
+        state: dict[str, Any] = json.loads(_bridge.pool_snapshot(self._pool))
+        return state
+
+    def close(self) -> None:
+        """Close all connections. Requests in flight end with ClientClosedError. Closing twice is fine."""
+        with self._lock:
+            pool, self._pool = self._pool, 0
+            self._closed = True
+            self._bound = (None, None)
+        if pool:
+            _bridge.pool_close(pool)
+
+    async def aclose(self) -> None:
+        """Do the same as close; it does not wait either."""
+        self.close()
+
+    async def __aenter__(self) -> ProxyClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if self._pool:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open" if self._pool else "unused"
+        return f"<ProxyClient {self._target!r} ({state})>"
+
