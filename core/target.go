@@ -191,7 +191,7 @@ func checkHost(host string) string {
 	for i := range len(name) {
 		c := name[i]
 		if lower := c | 0x20; !isDigit(c) && ('a' > lower || lower > 'z') && c != '-' && c != '.' && c != '_' {
-			return fmt.Sprintf("its host has the character %+q", c)
+			return "its host has the character " + quote(string(rune(c)))
 		}
 	}
 	labels := strings.Split(name, ".")

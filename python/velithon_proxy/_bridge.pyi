@@ -1,0 +1,74 @@
+"""The C extension: queues between event loops and the core. Everything is called by threads that hold the GIL."""
+
+from asyncio import Future
+from typing import Any, Final, final
+
+ABI_VERSION: Final[int]
+"""VP_ABI_VERSION of capi/abi.h this module was built with."""
+
+def load(path: str, max_procs: int, gc_percent: int, memory_limit: int, /) -> None:
+    """Load the core library and start it, once per process; later calls do nothing.
+
+    ``max_procs`` 0 means min(2, CPUs), ``gc_percent`` 0 the core's default, ``memory_limit`` (bytes) 0 none.
+    Raises ``ImportError`` if the library cannot be used, ``ForkedProcessError`` after a fork.
+    """
+
+def pool_new(config: bytes, /) -> int:
+    """Open a pool from its JSON configuration; its handle, never 0. ``ConfigurationError`` if the core refuses it."""
+
+def pool_close(handle: int, /) -> None:
+    """Close a pool; its requests end with ``ClientClosedError``. Unknown handles are ignored."""
+
+def pool_snapshot(handle: int, /) -> bytes:
+    """State of a pool as JSON. ``ClientClosedError`` if it is closed."""
+
+def stats() -> dict[str, int]:
+    """Counters of the core and of the bridge, for the whole process."""
+
+def reap() -> int:
+    """Take back requests of event loops that are gone; how many of them are still in flight."""
+
+def unpack_fields(packed: bytes, /) -> list[tuple[str, str]]:
+    """Header lines as Latin-1 text, in order. ``ValueError`` if ``packed`` is cut short."""
+
+def unpack_fields_raw(packed: bytes, /) -> list[tuple[bytes, bytes]]:
+    """Header lines as bytes, in order. ``ValueError`` if ``packed`` is cut short."""
+
+@final
+class Channel:
+    """The border for one event loop. Not thread-safe: used by the thread of that loop only."""
+
+    def __new__(cls) -> Channel: ...
+    def submit(
+        self,
+        future: Future[tuple[Any, ...]],
+        pool: int,
+        method: str,
+        path: str,
+        headers: object,
+        body: object,
+        timeout_ns: int,
+        flags: int,
+        /,
+    ) -> int:
+        """Start a request and return the token for ``cancel``; its reply becomes the result of ``future``.
+
+        The reply is ``(0, status, packed fields, body, elapsed_ns)``, or ``(code, phase, flags, message,
+        elapsed_ns)`` with a code of ``_errors.Code``. ``headers`` are packed ``bytes``, a ``dict``, a list or tuple
+        of pairs, or ``None``; ``body`` is bytes-like, ``str`` or ``None``.
+        """
+
+    def cancel(self, token: int, /) -> None:
+        """Cancel a request; one that is over is ignored."""
+
+    def measure(self, future: Future[tuple[Any, ...]], kind: int, argument: int, timeout_ns: int, /) -> int:
+        """Test the border itself: kind 4 does nothing, 5 panics, 6 keeps ``argument`` goroutines busy."""
+
+    def drain(self) -> None:
+        """Resolve the futures of completed requests; to be called when ``fileno`` is readable."""
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable when there is something to drain; -1 once closed."""
+
+    def close(self) -> int:
+        """Cancel what is in flight and give the channel up; how many requests the core still holds. Idempotent."""
