@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import email
+import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -10,6 +12,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import multidict
 import pytest
 from building import ROOT, Wheel, run_clean
 
@@ -113,38 +116,72 @@ def test_no_symbols_and_no_path_of_the_build_machine_remain(wheel: Wheel, name: 
     assert found == []
 
 
-def other_pythons() -> list[str]:
-    """Interpreters of other minor versions >= 3.11, from PATH and from pyenv."""
+def pythons() -> dict[str, str]:
+    """Interpreters to install the wheel on: the one of the tests and the newest other one, from PATH and from pyenv."""
+    this = f"{sys.version_info[0]}.{sys.version_info[1]}"
     found: dict[tuple[int, ...], str] = {}
+    homes = {Path.home(), Path(pwd.getpwuid(os.getuid()).pw_dir)}  # the first is $HOME, which may be a fresh folder
     candidates = [shutil.which(f"python3.{minor}") for minor in range(11, 16)]
-    candidates += [str(path) for path in sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3"))]
+    candidates += [str(path) for home in homes for path in sorted(home.glob(".pyenv/versions/3.*/bin/python3"))]
     for candidate in filter(None, candidates):
         code = "import sys, ensurepip; print(sys.version_info[:2] if sys.implementation.name == 'cpython' else '')"
         asked = subprocess.run([candidate, "-c", code], capture_output=True, text=True, check=False)
         version = tuple(map(int, re.findall(r"\d+", asked.stdout)))
         if asked.returncode == 0 and version >= (3, 11) and version != sys.version_info[:2]:
             found.setdefault(version, candidate)
-    return list(found.values())
+    others = {".".join(map(str, version)): found[version] for version in sorted(found)[-1:]}
+    return {this: sys.executable, **(others or {"another": ""})}
 
 
-def test_the_same_wheel_installs_on_another_python(wheel: Wheel, tmp_path: Path) -> None:
-    others = other_pythons()
-    if not others:
+PYTHONS = pythons()
+
+FIRST_REQUEST = """
+import asyncio, http.server, sys, threading
+import velithon_proxy
+from velithon_proxy import ProxyClient
+
+assert "site-packages" in velithon_proxy.__file__, velithon_proxy.__file__
+
+class Upstream(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "5")
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    def log_message(self, *arguments):
+        pass
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+server.daemon_threads = True
+threading.Thread(target=server.serve_forever, daemon=True).start()
+
+async def main():
+    async with ProxyClient(f"http://127.0.0.1:{server.server_port}") as client:
+        status, headers, body = await client.forward_request("GET", "/")
+    print(sys.version_info[1], status, headers["content-length"], body)
+
+asyncio.run(main())
+server.shutdown()
+server.server_close()
+"""
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_the_wheel_serves_a_first_request_in_an_empty_environment(wheel: Wheel, tmp_path: Path, version: str) -> None:
+    if not PYTHONS[version]:
         pytest.skip("no other CPython >= 3.11 with pip on this machine")
-    newest = others[-1]
-    made = run_clean(newest, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    made = run_clean(PYTHONS[version], "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     assert made.returncode == 0, made.stdout
     python = tmp_path / "venv" / "bin" / "python"
-    # Without its dependency, which would have to be fetched: the bridge needs none and is what varies by version.
     done = run_clean(python, "-m", "pip", "install", "--no-deps", "--no-index", wheel.path, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    code = (
-        "import importlib.util, pathlib, sysconfig, sys\n"
-        "package = pathlib.Path(sysconfig.get_path('purelib'), 'velithon_proxy')\n"
-        "spec = importlib.util.spec_from_file_location('velithon_proxy._bridge', package / '_bridge.abi3.so')\n"
-        "module = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(module)\n"
-        "print(sys.version_info[1], module.__name__)\n"
-    )
-    done = run_clean(python, "-W", "error", "-c", code, cwd=tmp_path)
-    assert done.stdout.split()[1:] == ["velithon_proxy._bridge"], done.stdout
+    # The one dependency comes from this environment, so that no network is needed: it runs without its C part too.
+    (tmp_path / "dependency").mkdir()
+    shutil.copytree(Path(multidict.__file__).parent, tmp_path / "dependency" / "multidict")
+    environment = {"PYTHONPATH": str(tmp_path / "dependency"), "MULTIDICT_NO_EXTENSIONS": "1"}
+    done = run_clean(python, "-X", "dev", "-W", "error", "-c", FIRST_REQUEST, cwd=tmp_path, **environment)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.split() == [version.split(".")[1], "200", "5", "b'hello'"]
