@@ -2,12 +2,6 @@ package main
 
 /*
 #include "queue.h"
-
-// A readiness event of an eventfd comes with every write, read or not: only a pipe has to be emptied.
-static void vp_queue_rearm(vp_queue *queue) {
-	if (queue->wait_fd != queue->wake_fd)
-		vp_queue_drain_wake(queue);
-}
 */
 import "C"
 
@@ -31,15 +25,17 @@ func startConsumer(queue *C.vp_queue) error {
 	}
 	go func() {
 		var nodes *C.vp_node
-		// The poller waits; this function looks. A push between the look and the wait is seen by vp_queue_sleep or
+		// The poller waits; this function looks. A push between the look and the wait is seen by sleep or
 		// causes an event.
 		take := func(uintptr) bool {
-			C.vp_queue_rearm(queue)
+			if queue.wait_fd != queue.wake_fd {
+				C.vp_queue_drain_wake(queue) // a pipe; an eventfd makes an event with every write, read or not
+			}
 			for {
-				if nodes = C.vp_queue_take(queue); nodes != nil {
+				if nodes = takeAll(queue); nodes != nil {
 					return true
 				}
-				if C.vp_queue_sleep(queue) != 0 {
+				if sleep(queue) {
 					return false
 				}
 			}

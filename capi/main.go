@@ -5,7 +5,7 @@
 //
 // The bridge pushes nodes onto one queue; one goroutine takes them (consume.go) and starts a call for each without
 // waiting for it (task.go). The goroutine on which a call ends copies the reply into the node and pushes the node onto
-// the queue it names (reply.h).
+// the queue it names (queue.go).
 package main
 
 /*

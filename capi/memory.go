@@ -2,15 +2,16 @@ package main
 
 /*
 #include <stdlib.h>
-#include "abi.h"
+#include "queue.h"
 */
 import "C"
 
 import (
+	"sync/atomic"
 	"unsafe"
 )
 
-// This file is the only one of the core that makes Go values of C memory and the other way round.
+// This file is the only one that makes Go values of C memory and the other way round.
 
 // borrow views a span as bytes. The memory belongs to the bridge: it is read, never written, and not kept beyond the
 // completion of its node.
@@ -37,8 +38,10 @@ func directBuffer(node *C.vp_node) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(node.direct)), int(node.direct_len))
 }
 
-// lend passes bytes to a C function for the time of the call.
-func lend(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }
+// replyBytes views the node's reply memory, which holds at least size bytes.
+func replyBytes(node *C.vp_node, size int) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(node.reply)), size)
+}
 
 // give copies bytes into memory that C frees.
 func give(b []byte) *C.uint8_t { return (*C.uint8_t)(C.CBytes(b)) }
@@ -46,3 +49,17 @@ func give(b []byte) *C.uint8_t { return (*C.uint8_t)(C.CBytes(b)) }
 func errorText(failure *C.vp_error) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&failure.text)), len(failure.text))
 }
+
+// The atomic members of a queue; queue.go asserts their offsets.
+func headOf(queue *C.vp_queue) *atomic.Uintptr { return (*atomic.Uintptr)(unsafe.Pointer(queue)) }
+
+func sleepingOf(queue *C.vp_queue) *atomic.Uint32 {
+	return (*atomic.Uint32)(unsafe.Add(unsafe.Pointer(queue), 8))
+}
+
+// Nodes are C memory: the collector neither moves nor frees them, so an address is as good as a pointer.
+func addressOf(node *C.vp_node) uintptr { return uintptr(unsafe.Pointer(node)) }
+
+func nodeAt(address uintptr) *C.vp_node { return *(**C.vp_node)(unsafe.Pointer(&address)) }
+
+func setNext(node *C.vp_node, address uintptr) { node.next = nodeAt(address) }

@@ -1,11 +1,7 @@
 package main
 
 /*
-#cgo noescape vp_node_answer
-#cgo nocallback vp_node_answer
-#cgo noescape vp_node_ask
-#cgo nocallback vp_node_ask
-#include "reply.h"
+#include "abi.h"
 */
 import "C"
 
@@ -148,7 +144,9 @@ func (t *task) ask(size int64) []byte {
 	if t.buffer == nil {
 		t.buffer = make(chan []byte, 1)
 	}
-	C.vp_node_ask(t.node, C.uint64_t(size))
+	t.node.direct_len = C.uint64_t(size)
+	t.node.stage = C.VP_STAGE_BUFFER
+	push(t.node.reply_to, t.node)
 	return <-t.buffer
 }
 
@@ -170,9 +168,22 @@ func (t *task) Done(err *core.Error) {
 	answer(node, fields, body)
 }
 
+// answer copies the reply into the node and pushes the node: it is the bridge's again.
 func answer(node *C.vp_node, fields, body []byte) {
 	node.code = C.VP_CODE_OK
-	C.vp_node_answer(node, lend(fields), C.uint32_t(len(fields)), lend(body), C.uint64_t(len(body)))
+	complete(node, fields, body)
+}
+
+func complete(node *C.vp_node, head, body []byte) {
+	size := len(head) + len(body)
+	if memory := reply(node, size); size == 0 || memory != nil {
+		copy(memory[copy(memory, head):], body)
+		node.fields_size, node.reply_size = C.uint32_t(len(head)), C.uint64_t(size)
+	} else {
+		node.code, node.fields_size, node.reply_size = C.VP_CODE_BODY_TOO_LARGE, 0, 0
+	}
+	node.stage = C.VP_STAGE_DONE
+	push(node.reply_to, node)
 }
 
 func answerError(node *C.vp_node, err *core.Error, elapsed time.Duration) {
@@ -180,8 +191,7 @@ func answerError(node *C.vp_node, err *core.Error, elapsed time.Duration) {
 	node.phase = C.uint32_t(err.Phase)
 	node.outcome = outcome(err)
 	node.elapsed_ns = C.int64_t(elapsed)
-	text := []byte(err.Message)
-	C.vp_node_answer(node, lend(text), C.uint32_t(len(text)), nil, 0)
+	complete(node, []byte(err.Message), nil)
 }
 
 func outcome(err *core.Error) (bits C.uint32_t) {
