@@ -37,6 +37,7 @@ func TestEachRule(t *testing.T) {
 		{"core imports fasthttp", "core/a.go", "package core\nimport \"github.com/valyala/fasthttp\"", []string{"only core/h1 knows fasthttp"}},
 		{"a part of fasthttp counts", "core/a.go", "package core\nimport \"github.com/valyala/fasthttp/fasthttputil\"", []string{"only core/h1"}},
 		{"core uses cgo", "core/a.go", "package core\nimport \"C\"", []string{"pure Go"}},
+		{"unsafe where it has a reason", "core/h1/socket_linux.go", "package h1\nimport \"unsafe\"", nil},
 		{"core uses unsafe", "core/h1/a.go", "package h1\nimport \"unsafe\"", []string{"business of capi"}},
 		{"core reads the environment", "core/a.go", "package core\nimport \"os\"\nvar x = os.Getenv(\"X\")", []string{"core/a.go:3: os.Getenv"}},
 		{"under another name", "core/a.go", "package core\nimport sys \"os\"\nfunc f() { sys.Exit(1) }", []string{"sys.Exit"}},
