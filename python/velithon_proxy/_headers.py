@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+from functools import cache
 from struct import Struct
-from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, cast, overload
-
-from multidict import CIMultiDict, CIMultiDictProxy
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, TypeVar, cast, overload
 
 from ._bridge import unpack_fields, unpack_fields_raw
 from ._errors import InvalidHeaderError
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDict, CIMultiDictProxy
 
 T = TypeVar("T")
 
@@ -113,7 +115,8 @@ class Headers(Mapping[str, str]):
     def _multidict(self) -> CIMultiDictProxy[str]:
         mapping = self._mapping
         if mapping is None:
-            mapping = self._mapping = CIMultiDictProxy(CIMultiDict(self._decoded()))
+            mutable, read_only = _multidict_types()
+            mapping = self._mapping = read_only(mutable(self._decoded()))
         return mapping
 
     def __getitem__(self, name: str) -> str:
@@ -157,6 +160,14 @@ class Headers(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._decoded()!r})"
+
+
+@cache
+def _multidict_types() -> tuple[type[CIMultiDict[str]], type[CIMultiDictProxy[str]]]:
+    """Import multidict when it is first needed: that takes as long as all the rest of this package."""
+    from multidict import CIMultiDict, CIMultiDictProxy
+
+    return CIMultiDict, CIMultiDictProxy
 
 
 def _grouped(lines: list[tuple[str, str]]) -> dict[str, list[str]]:
