@@ -1,0 +1,40 @@
+"""pyreqwest (Rust reqwest). Its body is a buffer on Rust memory, its headers a map that decodes on access."""
+
+from __future__ import annotations
+
+import datetime
+
+from pyreqwest.client import ClientBuilder
+
+from . import POOL_SIZE, TIMEOUT_SECONDS, Answer, Client, Pairs, Shape
+
+
+async def connect(base_url: str, shape: Shape, variant: str) -> Client:
+    client = (
+        ClientBuilder()
+        .runtime_multithreaded(variant == "multi-threaded")
+        .pool_max_idle_per_host(POOL_SIZE)
+        .pool_idle_timeout(datetime.timedelta(minutes=5))
+        .timeout(datetime.timedelta(seconds=TIMEOUT_SECONDS))
+        .follow_redirects(False)
+        .referer(False)
+        .no_proxy()
+        .gzip(False)
+        .brotli(False)
+        .deflate(False)
+        .zstd(False)
+        .build()
+    )
+
+    async def native(method: str, path: str, headers: Pairs, body: bytes | None) -> Answer:
+        builder = client.request(method, base_url + path).headers(headers)
+        if body is not None:
+            builder = builder.body_bytes(body)
+        response = await builder.build().send()
+        return response.status, response.headers, await response.bytes()
+
+    async def gateway(method: str, path: str, headers: Pairs, body: bytes | None) -> Answer:
+        status, answer_headers, view = await native(method, path, headers, body)
+        return status, list(answer_headers.items()), view.to_bytes()
+
+    return Client(native if shape == "native" else gateway, client.close)

@@ -1,0 +1,21 @@
+"""The package under test."""
+
+from __future__ import annotations
+
+from velithon_proxy import ProxyClient
+
+from . import TIMEOUT_SECONDS, Answer, Client, Pairs, Shape
+
+
+async def connect(base_url: str, shape: Shape, variant: str) -> Client:  # noqa: ARG001 - one configuration only
+    client = ProxyClient(base_url, timeout_ms=TIMEOUT_SECONDS * 1000)
+
+    async def native(method: str, path: str, headers: Pairs, body: bytes | None) -> Answer:
+        response = await client.forward_request(method, path, headers, body)
+        return response.status, response.headers, response.body
+
+    async def gateway(method: str, path: str, headers: Pairs, body: bytes | None) -> Answer:
+        response = await client.forward_request(method, path, headers, body)
+        return response.status, list(response.headers.items()), response.body
+
+    return Client(native if shape == "native" else gateway, client.aclose)

@@ -1,0 +1,200 @@
+"""Turn result files into tables: on the terminal, and as benchmarks/results.md."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import client_matrix
+import result_files
+import targets
+from programs import BENCHMARKS
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table with a title and a sentence under it."""
+
+    title: str
+    note: str
+    table: Table
+
+
+def _table(columns: Iterable[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right")
+    return table
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
+    magnitude = abs(value)
+    return f"{value:,.0f}" if magnitude >= 100 else f"{value:.1f}" if magnitude >= 10 else f"{value:.2f}"
+
+
+_CLIENT_TABLES = [
+    ("cpu_us", "CPU per request, us", "User and system time of the client process."),
+    ("p50_us", "Latency p50, us", ""),
+    ("p99_us", "Latency p99, us", ""),
+    ("rate", "Requests per second", "Client and upstream share the machine: see CPU for what a client costs."),
+    ("max_rss_kb", "Largest resident memory, kB", "Of the whole client process, interpreter included."),
+]
+
+
+def _client_sections(data: dict[str, Any]) -> Iterator[Section]:
+    rounds = {name: client_matrix.usable_rounds(result) for name, result in data["scenarios"].items()}
+    rounds = {name: found for name, found in rounds.items() if found}
+    clients = list(dict.fromkeys(client for found in rounds.values() for client in found[0]))
+    for figure, title, note in _CLIENT_TABLES:
+        table = _table(["client", *rounds])
+        for client in clients:
+            row = [
+                _number(client_matrix.median(found, client, figure)) if client in found[0] else "-"
+                for found in rounds.values()
+            ]
+            table.add_row(client, *row)
+        yield Section(title, note, table)
+
+    table = _table(["scenario", "best peer", "ours / best peer", "ours / Go loop", "rounds", "disturbed"])
+    for name, found in rounds.items():
+        best = client_matrix.best_peer(found, "cpu_us")
+        ours = targets.OURS if targets.OURS in found[0] else None
+        against = [best, client_matrix.FLOOR if client_matrix.FLOOR in found[0] else None]
+        ratios = [
+            _number(client_matrix.ratio(found, ours, other, "cpu_us")) if ours and other else "-" for other in against
+        ]
+        table.add_row(name, best or "-", *ratios, str(len(found)), str(len(data["scenarios"][name]["disturbed"])))
+    yield Section("CPU ratios", "Each ratio is taken within one round; the median over the rounds is shown.", table)
+
+
+def _border_sections(data: dict[str, Any]) -> Iterator[Section]:
+    table = _table(["loop", "in flight", "CPU us", "bare future, CPU us"])
+    for row in data["empty_operation"]:
+        table.add_row(row["loop"], str(row["concurrency"]), _number(row["cpu_us"]), _number(row["bare_future_us"]))
+    note = "From submit to result of an operation that does nothing in Go; beside it a future resolved by call_soon."
+    yield Section("An empty core operation", note, table)
+
+    table = _table(["loop", "requests in flight", "burning", "p50 us", "p99 us", "max us"])
+    for row in data["loop_delay"]:
+        figures = [_number(row[key]) for key in ("p50_us", "p99_us", "max_us")]
+        table.add_row(row["loop"], str(row["concurrency"]), row["burning"], *figures)
+    note = (
+        "Time from another process writing a timestamp to a socket until the event loop has read it. `elsewhere`: "
+        "the same number of busy threads in another process, which is what the operating system alone adds."
+    )
+    yield Section("Event-loop delay", note, table)
+
+
+def _import_sections(data: dict[str, Any]) -> Iterator[Section]:
+    table = _table(["figure", "value"])
+    table.add_row("import beyond asyncio, ms", _number(data["import_ms"]))
+    table.add_row("the same in CPU time, ms", _number(data["cpu_ms"]))
+    table.add_row("of which multidict, ms", _number(data["multidict_ms"]))
+    table.add_row("threads after import", str(data["threads"]))
+    table.add_row("Go core mapped after import", "yes" if data["go_mapped"] else "no")
+    yield Section("Import", f"Median of {data['interpreters']} fresh interpreters.", table)
+
+
+def _leak_sections(data: dict[str, Any]) -> Iterator[Section]:
+    table = _table(["client", "descriptors", "threads", "goroutines", "memory, kB", "memory per 100,000 requests, kB"])
+    for client, result in data["clients"].items():
+        growth, slope = result["cycles"]["growth"], result["requests"]["rss_kb_per_100k"]
+        kinds = ("descriptors", "threads", "goroutines", "rss_kb")
+        table.add_row(client, *(_number(growth[kind]) for kind in kinds), _number(slope))
+    cycles = next(iter(data["clients"].values()))["cycles"]["cycles"] if data["clients"] else 0
+    note = f"Growth over {cycles} cycles of create, use, close; slope of the resident memory after warm-up."
+    yield Section("Leaks", note, table)
+
+
+_BY_SUITE = {
+    "clients": _client_sections,
+    "border": _border_sections,
+    "import": _import_sections,
+    "leaks": _leak_sections,
+}
+
+
+def _target_section(folder: Path, suites: Iterable[str]) -> tuple[Section, int]:
+    table = _table(["target", "at most", "measured", "met", "remark"])
+    missed = 0
+    for verdict in targets.verdicts(folder, suites):
+        missed += verdict.met is False
+        met = {True: "yes", False: "NO", None: "-"}[verdict.met]
+        limit = f"{verdict.limit:g} {verdict.unit}".strip()
+        table.add_row(verdict.promise, limit, _number(verdict.measured), met, verdict.note)
+    return Section("Targets", "", table), missed
+
+
+def _head(data: dict[str, Any]) -> str:
+    machine = data["machine"]
+    words = f"{data['date']}, {machine['processor']}, {machine['cores']} cores, {machine['system']}"
+    words += f", Python {machine['python']}, commit {data['commit'] or 'unknown'}"
+    versions: dict[str, str] = {}
+    for result in data.get("scenarios", {}).values():
+        versions |= result["versions"]
+    if versions:
+        words += ". " + ", ".join(f"{name} {version}" for name, version in versions.items())
+    return words + (". QUICK RUN" if data["quick"] else "") + "."
+
+
+def show(console: Console, folder: Path, suites: list[str]) -> int:
+    """Print the tables of `suites` and the targets. Returns the number of targets missed."""
+    for suite in suites:
+        data = result_files.load(folder, suite)
+        if data is None:
+            continue
+        console.rule(suite)
+        console.print(_head(data), style="dim", highlight=False)
+        for section in _BY_SUITE[suite](data):
+            console.print(f"\n[bold]{section.title}[/bold]  [dim]{section.note}")
+            console.print(section.table)
+        for name, result in data.get("scenarios", {}).items():
+            for client, reason in result["skipped"].items():
+                console.print(f"[yellow]{name}: {client} was not measured: {reason}")
+    section, missed = _target_section(folder, suites)
+    console.rule("targets")
+    console.print(section.table)
+    return missed
+
+
+def write_markdown(path: Path, folder: Path) -> None:
+    """Write every table to `path`."""
+    text = ["# Benchmark results", "", "Made by `make bench`; `benchmarks/README.md` says how it measures.", ""]
+    text += ["## Targets", "", _markdown(_target_section(folder, _BY_SUITE)[0].table), ""]
+    for suite, sections in _BY_SUITE.items():
+        data = result_files.load(folder, suite)
+        if data is None:
+            continue
+        text += [f"## {suite.capitalize()}", "", _head(data), ""]
+        for section in sections(data):
+            text += [f"### {section.title}", "", *([section.note, ""] if section.note else [])]
+            text += [_markdown(section.table), ""]
+    path.write_text("\n".join(text).rstrip() + "\n")
+
+
+def _markdown(table: Table) -> str:
+    out = io.StringIO()
+    table.box = box.MARKDOWN
+    Console(file=out, width=400, color_system=None).print(table)
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    return "\n".join(line for line in lines if line)
+
+
+def main() -> None:
+    """Render the committed result files again."""
+    show(Console(), result_files.RESULTS, list(_BY_SUITE))
+    write_markdown(BENCHMARKS / "results.md", result_files.RESULTS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The figures that velithon-proxy promises, and where each is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import client_matrix
+import result_files
+
+OURS = "velithon-proxy"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One promise and what was measured; `measured` is None when the suite was not run or ours was not in it."""
+
+    promise: str
+    limit: float
+    measured: float | None
+    unit: str = ""
+    note: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the promise holds; None when it was not measured."""
+        return None if self.measured is None else self.measured <= self.limit
+
+
+def _against_best_peer(clients: dict[str, Any], scenario: str, figure: str, limit: float, words: str) -> Verdict:
+    promise = f"{words}: ours / best peer"
+    rounds = _rounds(clients, scenario)
+    best = client_matrix.best_peer(rounds, figure) if rounds else None
+    if best is None:
+        return Verdict(promise, limit, None, "x")
+    return Verdict(promise, limit, client_matrix.ratio(rounds, OURS, best, figure), "x", f"best peer: {best}")
+
+
+def _against_floor(clients: dict[str, Any], scenario: str, limit: float, words: str) -> Verdict:
+    promise = f"{words}: ours / Go loop"
+    rounds = _rounds(clients, scenario)
+    if not rounds or client_matrix.FLOOR not in rounds[0]:
+        return Verdict(promise, limit, None, "x")
+    return Verdict(promise, limit, client_matrix.ratio(rounds, OURS, client_matrix.FLOOR, "cpu_us"), "x")
+
+
+def _rounds(clients: dict[str, Any], scenario: str) -> list[client_matrix.Round]:
+    """The usable rounds in which ours took part."""
+    result = clients.get("scenarios", {}).get(scenario)
+    rounds = client_matrix.usable_rounds(result) if result else []
+    return rounds if rounds and OURS in rounds[0] else []
+
+
+def _clients(data: dict[str, Any]) -> list[Verdict]:
+    return [
+        _against_best_peer(data, "get-100b-c1", "cpu_us", 0.9, "GET 100 B, c=1, CPU"),
+        _against_best_peer(data, "get-100b-c1", "p50_us", 0.9, "GET 100 B, c=1, latency p50"),
+        _against_best_peer(data, "get-100b-c64", "cpu_us", 0.65, "GET 100 B, c=64, CPU"),
+        _against_floor(data, "get-100b-c64", 1.6, "GET 100 B, c=64, CPU"),
+        _against_best_peer(data, "get-100b-c512", "cpu_us", 0.65, "GET 100 B, c=512, CPU"),
+        _against_floor(data, "get-100b-c512", 1.6, "GET 100 B, c=512, CPU"),
+        _against_best_peer(data, "get-1m-c8", "cpu_us", 0.8, "GET 1 MB, c=8, CPU"),
+        _against_best_peer(data, "post-1m-c8", "cpu_us", 0.8, "POST 1 MB, c=8, CPU"),
+    ]
+
+
+def _border(data: dict[str, Any]) -> list[Verdict]:
+    empty = {(row["loop"], row["concurrency"]): row["cpu_us"] for row in data.get("empty_operation", [])}
+    delays = [row for row in data.get("loop_delay", []) if row["burning"] == "in Go"]
+    worst = max((row["p99_us"] for row in delays), default=None)
+    return [
+        Verdict("Empty core operation, c=64, uvloop, CPU", 4.0, empty.get(("uvloop", 64)), "us"),
+        Verdict("Event-loop delay p99, two goroutines burning, collector running", 1000.0, worst, "us"),
+    ]
+
+
+def _import(data: dict[str, Any]) -> list[Verdict]:
+    return [
+        Verdict("Import beyond asyncio", 15.0, data.get("import_ms"), "ms"),
+        Verdict("Threads after import", 1, data.get("threads")),
+        Verdict("Go mapped after import", 0, data.get("go_mapped")),
+    ]
+
+
+def _leaks(data: dict[str, Any]) -> list[Verdict]:
+    ours = data.get("clients", {}).get(OURS, {})
+    growth = ours.get("cycles", {}).get("growth", {})
+    slope = ours.get("requests", {}).get("rss_kb_per_100k")
+    verdicts = [
+        Verdict(f"200 create-use-close cycles, growth of {what}", 0, growth.get(what))
+        for what in ("descriptors", "threads", "goroutines")
+    ]
+    return [*verdicts, Verdict("Resident memory gained over 100,000 requests", 1024, slope, "kB")]
+
+
+_BY_SUITE: dict[str, Callable[[dict[str, Any]], list[Verdict]]] = {
+    "clients": _clients,
+    "border": _border,
+    "import": _import,
+    "leaks": _leaks,
+}
+
+
+def verdicts(folder: Path, suites: Iterable[str] = tuple(_BY_SUITE)) -> list[Verdict]:
+    """Every promise of `suites` against the result files in `folder`."""
+    return [verdict for suite in suites for verdict in _BY_SUITE[suite](result_files.load(folder, suite) or {})]
