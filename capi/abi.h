@@ -1,13 +1,12 @@
 /* abi.h: the written contract between the bridge (C extension) and the core (Go c-shared library).
  *
  * Who calls whom
- *   bridge -> core   the vp_* functions declared at the end. vp_abi_version, vp_start, vp_pool_* and vp_stats are
- *                    rare control calls made without the GIL. vp_submit is the one call on the request path; the
- *                    bridge makes it only while nothing else is in flight, otherwise it pushes to the submit queue.
+ *   bridge -> core   requests by pushing nodes onto the submit queue (queue.h); the vp_* functions declared at the end
+ *                    are rare control calls, made without the GIL.
  *   core -> bridge   never. The core answers by pushing the node onto node->reply_to (queue.h).
  *
  * Who owns what
- *   A node has one owner at a time: the bridge until the node is pushed or submitted, the core until it pushes the
+ *   A node has one owner at a time: the bridge until the node is pushed, the core until it pushes the
  *   node onto its reply queue, then the bridge again. Each submission is answered by exactly one push with stage
  *   VP_STAGE_DONE, also when it was cancelled; a VP_STAGE_BUFFER push may come once before it, and is answered by
  *   submitting the same node with kind VP_KIND_BUFFER.
@@ -164,8 +163,6 @@ typedef struct vp_error {
 typedef uint32_t vp_abi_version_fn(void);
 /* Starts the core, once per process. 0, or the code in *error. */
 typedef int32_t vp_start_fn(const vp_options *options, vp_error *error);
-/* Hands over one node from the calling thread. Never blocks on the network. */
-typedef void vp_submit_fn(vp_node *node);
 /* Opens a pool from its JSON configuration (core/config.go). The handle (never 0), or 0 and *error. */
 typedef uint64_t vp_pool_new_fn(const uint8_t *config, uint64_t size, vp_error *error);
 /* Closes a pool: its requests end with VP_CODE_CLIENT_CLOSED. Unknown handles are ignored. */

@@ -44,8 +44,7 @@ func vp_start(options *C.vp_options, failure *C.vp_error) (code C.int32_t) {
 	}
 	procs := int(options.max_procs)
 	if procs <= 0 {
-		// Two, also on one processor: a thread that has just submitted holds on to one for a moment.
-		procs = 2
+		procs = min(2, runtime.NumCPU())
 	}
 	runtime.GOMAXPROCS(procs)
 	percent := int(options.gc_percent)
@@ -61,9 +60,6 @@ func vp_start(options *C.vp_options, failure *C.vp_error) (code C.int32_t) {
 	}
 	return 0
 }
-
-//export vp_submit
-func vp_submit(node *C.vp_node) { handle(node) }
 
 // pools maps handles to pools. Handles are never used again.
 var pools struct {

@@ -37,7 +37,6 @@ typedef struct channel {
 typedef struct core_table {
     int loaded;
     vp_queue *submit_queue;
-    vp_submit_fn *submit;
     vp_pool_new_fn *pool_new;
     vp_pool_close_fn *pool_close;
     vp_pool_snapshot_fn *pool_snapshot;

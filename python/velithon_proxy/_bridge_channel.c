@@ -11,17 +11,13 @@ typedef struct channel_object {
 static PyObject *str_set_result, *str_done;
 static channel *orphans; /* channels whose loop is gone and whose requests are not */
 
-/* Hands a node to the core. While nothing else is in flight the core runs on this thread: that saves waking two others.
- * With requests in flight its scheduler may be busy, and this thread must not wait for it. */
+/* Hands a node to the core. This thread never enters Go on the way of a request: it would wait for a free processor of
+ * Go's with the GIL held. */
 static void hand_over(channel *state, bridge_node *entry) {
-    const int alone = vp_in_flight == 0;
     entry->node.reply_to = &state->queue;
     state->in_flight++;
     vp_in_flight++;
-    if (alone)
-        vp_core.submit(&entry->node);
-    else
-        vp_queue_push(vp_core.submit_queue, &entry->node);
+    vp_queue_push(vp_core.submit_queue, &entry->node);
 }
 
 static void submit_cancel(channel *state, uint64_t token) {

@@ -147,7 +147,6 @@ static int load_core(load_request *request) {
         return -1;
     }
     if (resolve(library, request, "vp_abi_version", &abi_version) < 0 || resolve(library, request, "vp_start", &start) < 0 ||
-        resolve(library, request, "vp_submit", &table->submit) < 0 ||
         resolve(library, request, "vp_pool_new", &table->pool_new) < 0 ||
         resolve(library, request, "vp_pool_close", &table->pool_close) < 0 ||
         resolve(library, request, "vp_pool_snapshot", &table->pool_snapshot) < 0 ||
