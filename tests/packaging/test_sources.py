@@ -36,7 +36,7 @@ def test_the_source_distribution_carries_all_that_a_build_needs(unpacked: Path) 
     assert (unpacked / "vendor/github.com/valyala/fasthttp/LICENSE").is_file()
 
 
-def test_the_source_distribution_builds_without_network_modules_and_home(
+def test_the_source_distribution_builds_without_a_network_and_a_module_cache(
     unpacked: Path, tmp_path: Path, wheel: Wheel
 ) -> None:
     built = build_wheel(
@@ -47,11 +47,38 @@ def test_the_source_distribution_builds_without_network_modules_and_home(
         GOFLAGS="-mod=vendor",
         GOTOOLCHAIN="local",
         GOMODCACHE=str(tmp_path / "no modules"),
-        GOCACHE="/dev/null/cache",  # the folder of a build sandbox that may not be written to
-        HOME="/dev/null/home",
-        PIP_NO_CACHE_DIR="1",
     )
     assert built.names == wheel.names
+
+
+def test_a_home_that_cannot_be_written_is_replaced_for_the_build_only(tree: Path, tmp_path: Path) -> None:
+    """Build sandboxes have such a home. That the go command works with the folders given here is its own business."""
+    code = (
+        "import sys; sys.path.insert(0, 'tools')\n"
+        "import os, core_library, toolchain\n"
+        "with core_library.go_environment(toolchain.find_go()) as env:\n"
+        "    print(env['GOCACHE'], env['GOMODCACHE'], env['GOFLAGS'], env['CGO_CFLAGS'], sep='\\n')\n"
+    )
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    done = run_clean(
+        *(sys.executable, "-c", code),
+        cwd=tree,
+        HOME="/dev/null/home",
+        XDG_CACHE_HOME="",
+        GOPATH="",
+        GOCACHE="",
+        GOMODCACHE="",
+        GOFLAGS="-v",
+        CGO_CFLAGS="-O1",
+        TMPDIR=str(temporary),
+    )
+    assert done.returncode == 0, done.stdout
+    cache, modules, *flags = done.stdout.splitlines()
+    assert Path(cache).parent == Path(modules).parent
+    assert Path(cache).is_relative_to(temporary)
+    assert flags == ["-v", "-O1"], "what the user set stays"
+    assert list(temporary.iterdir()) == [], "nothing is left behind"
 
 
 def test_a_prebuilt_core_needs_no_go(wheel: Wheel, tree: Path, tmp_path: Path) -> None:

@@ -182,6 +182,6 @@ def test_the_wheel_serves_a_first_request_in_an_empty_environment(wheel: Wheel, 
     (tmp_path / "dependency").mkdir()
     shutil.copytree(Path(multidict.__file__).parent, tmp_path / "dependency" / "multidict")
     environment = {"PYTHONPATH": str(tmp_path / "dependency"), "MULTIDICT_NO_EXTENSIONS": "1"}
-    done = run_clean(python, "-X", "dev", "-W", "error", "-c", FIRST_REQUEST, cwd=tmp_path, **environment)
+    done = run_clean(python, "-W", "error", "-c", FIRST_REQUEST, cwd=tmp_path, **environment)
     assert done.returncode == 0, done.stdout
     assert done.stdout.split() == [version.split(".")[1], "200", "5", "b'hello'"]
