@@ -82,9 +82,9 @@ func (ex *Exchange) prepare(t *Transport) *Error {
 
 // finish ends the exchange. Nothing of it may be touched afterwards: Done may start it anew.
 func (ex *Exchange) finish() {
-	ex.sending.Lock()   // an attempt to send may be on its way out
-	ex.sending.Unlock() //nolint:staticcheck // the empty section is the point
-	ex.uploader.Wait()
+	if ex.attempted() {
+		ex.uploader.Wait()
+	}
 	if cap(*ex.out) <= 2*smallBody {
 		buffers.Put(ex.out)
 	}

@@ -25,7 +25,7 @@ static int text_of(PyObject *object, const char **data, Py_ssize_t *size, PyObje
     PyErr_Clear();
     PyObject *text = name == NULL
         ? PyUnicode_FromFormat("header name %A has a character above U+00FF; a name is ASCII", object)
-        : PyUnicode_FromFormat("value of header %A has a character above U+00FF: %A; encode it to bytes", name, object);
+        : PyUnicode_FromFormat("value of header %A has a character above U+00FF; encode it to bytes", name);
     if (text != NULL) {
         const char *utf8 = PyUnicode_AsUTF8AndSize(text, size);
         if (utf8 != NULL)
@@ -76,7 +76,8 @@ static int append_pair(bridge_node *entry, size_t *used, PyObject *pair) {
         return append_line(entry, used, PyTuple_GetItem(pair, 0), PyTuple_GetItem(pair, 1));
     if (PyList_Check(pair) && PyList_Size(pair) == 2)
         return append_line(entry, used, PyList_GetItem(pair, 0), PyList_GetItem(pair, 1));
-    PyErr_Format(PyExc_TypeError, "headers holds %R; a (name, value) pair is allowed", pair);
+    /* Not the pair itself: it may hold a secret. */
+    PyErr_Format(PyExc_TypeError, "headers holds an element of %R; a (name, value) pair is allowed", Py_TYPE(pair));
     return -1;
 }
 

@@ -26,13 +26,13 @@ _FLAG_PRESERVE_HOST: Final = 2
 class ProxyClient:
     """Forwards requests to one upstream over pooled connections.
 
-    Constructing a client checks its arguments and does nothing else; connections are made by the first request, inside
-    the running event loop. One client serves any number of tasks, event loops and threads.
+    Constructing a client checks its arguments and does nothing else; connections are made by the first request,
+    inside the running event loop. One client serves any number of tasks, event loops and threads.
 
     Args:
         target_url: the upstream, ``"http://host[:port]"`` or ``"https://host[:port]"``. Paths belong to the requests.
-        timeout_ms: limit of one call as a whole in milliseconds: waiting for a connection, connecting (which has a limit
-            of its own, 3 s), sending, and the response with its body.
+        timeout_ms: limit of one call as a whole in milliseconds: waiting for a connection, connecting (which has a
+            limit of its own, 3 s), sending, and the response with its body.
         max_retries: attempts after the first.
         max_failures: consecutive failures that open the circuit breaker.
         recovery_timeout_ms: milliseconds that an open breaker refuses requests.
@@ -84,8 +84,8 @@ class ProxyClient:
 
         Args:
             method: any token but ``CONNECT``; sent as given.
-            path: the request target, sent byte for byte: it starts with ``/``, may carry its own ``?query``, and must be
-                percent-encoded already. It never changes the host.
+            path: the request target, sent byte for byte: it starts with ``/``, may carry its own ``?query``, and
+                must be percent-encoded already. It never changes the host.
             headers: mapping or ``(name, value)`` pairs, ``str`` (Latin-1) or ``bytes``. Order, case and duplicates are
                 kept. ``Host`` replaces the upstream's authority; the framing fields are set by the client.
             body: bytes-like or ``str`` (UTF-8).
@@ -103,9 +103,9 @@ class ProxyClient:
         """
         if query_params is not None:
             path = append_query(path, query_params)
-        if headers is not None and headers.__class__ is not dict and headers.__class__ is not list:
-            headers = pack(headers)
-        return await self._exchange(method, path, headers, body, 0)
+        # The bridge packs a dict or a list by itself; anything else is packed here.
+        fields = headers if headers is None or type(headers) in (dict, list) else pack(headers)
+        return await self._exchange(method, path, fields, body, 0)
 
     async def _forward(
         self,
@@ -187,10 +187,9 @@ class ProxyClient:
 
     def __del__(self) -> None:
         if self._pool:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
             self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._pool else "unused"
         return f"<ProxyClient {self._target!r} ({state})>"
-

@@ -1,8 +1,8 @@
 """The process's one core and the channel of each event loop.
 
-Importing this module loads nothing. The core, a Go runtime, is loaded at the first request, inside a running event loop:
-a process that forks its workers after importing the application must not have one, because a Go runtime does not survive
-a fork.
+Importing this module loads nothing. The core, a Go runtime, is loaded at the first request, inside a running event
+loop: a process that forks its workers after importing the application must not have one, because a Go runtime does
+not survive a fork.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def _load() -> None:
     except ImportError as error:
         hint = ""
         if "static TLS" in str(error):
-            hint = "; import velithon_proxy and send a request before other large libraries, or raise glibc.rtld.optional_static_tls"
+            hint = (
+                "; send a first request before loading other large libraries, or raise glibc.rtld.optional_static_tls"
+            )
         _failure = ImportError(f"{error}{hint}")
         raise _failure from error
     _loaded = True
