@@ -12,8 +12,6 @@ from suites import Request, SuiteSkippedError
 _PROBE = """
 import asyncio, json, os, sys, time
 start, cpu = time.perf_counter(), time.process_time()
-import multidict
-middle = time.perf_counter()
 try:
     import velithon_proxy
 except ImportError as error:
@@ -28,7 +26,6 @@ except OSError:
 print(json.dumps({
     "import_ms": (end - start) * 1e3,
     "cpu_ms": cpu * 1e3,
-    "multidict_ms": (middle - start) * 1e3,
     "threads": threads,
     "go_mapped": int("libvelithonproxy" in maps),
 }))
@@ -50,7 +47,6 @@ def run(request: Request) -> dict[str, Any]:
         "interpreters": interpreters,
         "import_ms": statistics.median(r["import_ms"] for r in results),
         "cpu_ms": statistics.median(r["cpu_ms"] for r in results),
-        "multidict_ms": statistics.median(r["multidict_ms"] for r in results),
         "threads": max((r["threads"] for r in results if r["threads"] is not None), default=None),
         "go_mapped": max(r["go_mapped"] for r in results),
     }

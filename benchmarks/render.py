@@ -99,7 +99,6 @@ def _import_sections(data: dict[str, Any]) -> Iterator[Section]:
     table = _table(["figure", "value"])
     table.add_row("import beyond asyncio, ms", _number(data["import_ms"]))
     table.add_row("the same in CPU time, ms", _number(data["cpu_ms"]))
-    table.add_row("of which multidict, ms", _number(data["multidict_ms"]))
     table.add_row("threads after import", str(data["threads"]))
     table.add_row("Go core mapped after import", "yes" if data["go_mapped"] else "no")
     yield Section("Import", f"Median of {data['interpreters']} fresh interpreters.", table)
