@@ -45,6 +45,7 @@ type conn struct {
 	readInto, writeOut []byte
 	readN, writeN      int
 	readErr, writeErr  error
+	probe              [1]byte
 
 	buf  []byte // buf[r:w] has been read from the socket and not yet been used
 	r, w int
@@ -187,7 +188,7 @@ func (c *conn) onReadable(fd uintptr) bool {
 		for state := c.state.Load(); state != connBusy; state = c.state.Load() {
 			// Look without reading: bytes that were taken here could be mistaken for the response to a request
 			// that is sent in the same moment.
-			if state != connDead && !pendingInput(fd) {
+			if state != connDead && !pendingInput(fd, &c.probe) {
 				return false
 			}
 			// FIN or bytes without a request end the connection (RFC 9112 section 9.2).
@@ -208,7 +209,7 @@ func (c *conn) onReadable(fd uintptr) bool {
 // onWritable makes one attempt to send writeOut on a claimed connection, which becomes busy with it. It reports
 // errStale if the connection ended while it was idle.
 func (c *conn) onWritable(fd uintptr) bool {
-	if (c.used && pendingInput(fd)) || !c.state.CompareAndSwap(connClaimed, connBusy) {
+	if (c.used && pendingInput(fd, &c.probe)) || !c.state.CompareAndSwap(connClaimed, connBusy) {
 		c.writeErr = errStale
 		return true
 	}

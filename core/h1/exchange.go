@@ -155,8 +155,8 @@ func (ex *Exchange) receive(c *conn) (keep bool) {
 	err := ex.readHead(c)
 	if err == nil {
 		phase = PhaseBody
-		if failure := ex.Receiver.Respond(&c.head, &c.body); failure != nil && !errors.As(failure, &err) {
-			err = &Error{Kind: KindInternal, Message: "the receiver failed", Err: failure}
+		if failure := ex.Receiver.Respond(&c.head, &c.body); failure != nil {
+			err = receiverError(failure)
 		}
 	}
 	complete := err == nil && c.body.done
@@ -244,6 +244,15 @@ func (ex *Exchange) endOn(c *conn) {
 
 // maxStale bounds how often an exchange moves on from connections that turn out to be dead.
 const maxStale = 3
+
+// receiverError passes on an error of the body's and wraps one of the receiver's own.
+func receiverError(failure error) *Error {
+	var err *Error
+	if errors.As(failure, &err) {
+		return err
+	}
+	return &Error{Kind: KindInternal, Message: "the receiver failed", Err: failure}
+}
 
 func panicError(cause any) *Error {
 	return &Error{

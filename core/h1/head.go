@@ -47,10 +47,10 @@ func (p *headParser) reset() {
 // feed continues in buf, which holds the bytes received since reset. It returns the size of the head once it is
 // complete and 0 while more is needed.
 func (p *headParser) feed(buf []byte) (int, *Error) {
-	if err := p.checkStart(buf); err != nil {
-		return 0, err
-	}
 	for {
+		if err := p.checkStart(buf); err != nil {
+			return 0, err
+		}
 		end := bytes.IndexByte(buf[p.scanned:], '\n')
 		if end < 0 {
 			p.scanned = len(buf)
@@ -95,8 +95,8 @@ func (p *headParser) checkStart(buf []byte) *Error {
 		return nil
 	}
 	start := buf[p.line:]
-	if p.line == 0 && len(start) > 0 && start[0] == '\r' {
-		return nil
+	if p.line == 0 && len(start) > 0 && start[0] == '\r' && (len(start) == 1 || start[1] == '\n') {
+		return nil // the one empty line that is tolerated
 	}
 	if n := min(len(start), len(version)); string(start[:n]) != version[:n] {
 		return protocolError("response starts with %.20q instead of %q", start, version)

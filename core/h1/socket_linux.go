@@ -43,11 +43,11 @@ func writeSocket(fd uintptr, p []byte) (int, error) {
 	}
 }
 
-// pendingInput reports whether a read would not block: bytes, the end, or an error are waiting.
-func pendingInput(fd uintptr) bool {
-	var probe [1]byte
+// pendingInput reports whether a read would not block: bytes, the end, or an error are waiting. The byte
+// at probe is scratch.
+func pendingInput(fd uintptr, probe *[1]byte) bool {
 	for {
-		_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&probe)), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+		_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(probe)), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
 		if errno != unix.EINTR {
 			return errno != unix.EAGAIN
 		}

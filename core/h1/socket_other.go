@@ -41,9 +41,9 @@ func writeSocket(fd uintptr, p []byte) (int, error) {
 	}
 }
 
-// pendingInput reports whether a read would not block: bytes, the end, or an error are waiting.
-func pendingInput(fd uintptr) bool {
-	var probe [1]byte
+// pendingInput reports whether a read would not block: bytes, the end, or an error are waiting. The byte
+// at probe is scratch.
+func pendingInput(fd uintptr, probe *[1]byte) bool {
 	for {
 		_, _, err := unix.Recvfrom(int(fd), probe[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		if err != unix.EINTR {

@@ -73,7 +73,7 @@ func (ex *Exchange) upload(c *conn, head, body []byte) {
 // stale looks at an idle connection's socket.
 func (c *conn) stale() bool {
 	pending := false
-	err := c.socket.Control(func(fd uintptr) { pending = pendingInput(fd) })
+	err := c.socket.Control(func(fd uintptr) { pending = pendingInput(fd, &c.probe) })
 	return pending || err != nil
 }
 
