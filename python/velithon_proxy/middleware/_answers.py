@@ -1,0 +1,120 @@
+"""What a gateway answers by itself: refusals of requests and failures of upstreams, as JSON, with one log line each.
+
+An answer says what the client can act on and nothing of what lies behind the gateway: no address, no exception text,
+no echo of the request (RFC 9110 section 15.6 for the statuses). The log line has all of it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from math import ceil
+from typing import Final, NamedTuple
+
+from .._errors import CircuitOpenError, InvalidHeaderError, InvalidRequestError, ProxyError
+
+logger: Final = logging.getLogger("velithon_proxy")
+
+CLIENT_GONE: Final = 499
+"""Logged, never sent: the client had left before the answer. The number is nginx's."""
+
+_PHRASES: Final = {
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    413: "Content Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+_RETRY_AFTER: Final = 1
+"""Seconds that a client is asked to wait when nothing better is known."""
+
+
+class Answer(NamedTuple):
+    """A complete response: status, header lines, body."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class Refusal(Exception):  # noqa: N818 -- a decision, not a fault
+    """The gateway will not forward the request. ``detail`` is for the client, so it is a fixed sentence."""
+
+    def __init__(self, status: int, detail: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.headers = headers
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection; nobody is left to answer."""
+
+
+def answer_to(error: Exception) -> Answer:
+    """Return the response to a request that ended in ``error``."""
+    if isinstance(error, Refusal):
+        return _answer(error.status, str(error), error.headers)
+    if isinstance(error, ProxyError):
+        if error.status == 503:
+            return _answer(503, None, (("retry-after", str(_retry_after(error))),))
+        return _answer(error.status if error.status in _PHRASES else 502)
+    if isinstance(error, (InvalidRequestError, InvalidHeaderError)):
+        return _answer(400, "the method, the target or a header field is not acceptable")
+    return _answer(500)
+
+
+def log_failure(error: Exception, *, method: str, path: str, prefix: str, target: str) -> None:
+    """Write the log line of a request that ended in ``error``.
+
+    The record carries its parts as attributes too: ``method``, ``path``, ``prefix``, ``status``, ``error`` (class),
+    ``upstream``, ``phase``, ``request_sent`` and ``elapsed_ms``. What a client sent is escaped.
+    """
+    status = CLIENT_GONE if isinstance(error, ClientGoneError) else answer_to(error).status
+    level = logging.INFO if status < 500 else logging.WARNING if isinstance(error, ProxyError) else logging.ERROR
+    if not logger.isEnabledFor(level):
+        return
+    fields: dict[str, object] = {
+        "method": _escaped(method),
+        "path": _escaped(path),
+        "prefix": prefix or "/",
+        "status": status,
+        "error": type(error).__name__,
+        "upstream": target,
+    }
+    if isinstance(error, ProxyError):
+        fields["phase"] = error.phase
+        fields["request_sent"] = error.request_sent
+        fields["elapsed_ms"] = round(error.elapsed * 1e3, 3)
+    unexpected = level == logging.ERROR
+    logger.log(
+        level,
+        "%s %s -> %d %s: %s",
+        fields["method"],
+        fields["path"],
+        status,
+        fields["error"],
+        _escaped(str(error)),
+        extra=fields,
+        exc_info=error if unexpected else None,
+    )
+
+
+def _answer(status: int, detail: str | None = None, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
+    content: dict[str, object] = {"error": _PHRASES[status], "status": status}
+    if detail is not None:
+        content["detail"] = detail
+    return Answer(status, [("content-type", "application/json"), *headers], json.dumps(content).encode())
+
+
+def _retry_after(error: ProxyError) -> int:
+    seconds = error.retry_after if isinstance(error, CircuitOpenError) else None
+    return _RETRY_AFTER if seconds is None else max(_RETRY_AFTER, ceil(seconds))
+
+
+def _escaped(text: str) -> str:
+    """Text of a client's, harmless in a log: no control or non-ASCII characters, and not without end."""
+    return ascii(text[:200])[1:-1]

@@ -1,0 +1,199 @@
+"""What a gateway decides about a request, whatever server and framework it comes from.
+
+An adapter (``_rsgi.py``) asks it in this order: ``matches``, ``admit``, ``forward``, and ``fail`` when one of them
+raised. It owns the connections to the upstream: one client, started by the first request of each process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from .. import _options
+from .._client import ProxyClient
+from .._errors import ConfigurationError
+from .._response import ProxyResponse
+from . import _paths
+from ._answers import Answer, ClientGoneError, Refusal, answer_to, log_failure
+
+Lines: TypeAlias = list[tuple[str, str]]
+"""Header lines of a request in order; names in lower case."""
+
+Transform: TypeAlias = Callable[[Any], Any]
+
+# uri-host [":" port] of RFC 9112 section 3.2 without what could be read as another host by somebody: the same rule as
+# that of the core, which checks only the Host that it sends.
+_is_authority: Final = re.compile(
+    r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&()*+=%]+)(?::(?:0*[1-9][0-9]{0,4})?)?"
+).fullmatch
+_is_length: Final = re.compile(r"[0-9]{1,18}").fullmatch
+
+_ALLOW: Final = (("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
+
+
+class Admitted(NamedTuple):
+    """A request that will be forwarded once its body has been read."""
+
+    target: str
+    """The request target for the upstream."""
+    lines: Lines
+    """The header lines to forward."""
+    length: int | None
+    """Bytes of body that the client announced: 0 if it sends none, ``None`` if it did not say how many."""
+
+
+class Gateway:
+    """One upstream behind one path prefix. The arguments are those of :class:`~velithon_proxy.ProxyMiddleware`.
+
+    Constructing it checks the arguments and does nothing else.
+    """
+
+    def __init__(
+        self,
+        target_urls: str | Sequence[str],
+        path_prefix: str = "/",
+        strategy: str = "round_robin",
+        timeout_ms: int = 30000,
+        max_retries: int = 3,
+        preserve_host: bool = False,
+        strip_prefix: bool = False,
+        transform_request: Transform | None = None,
+        transform_response: Transform | None = None,
+        *,
+        max_failures: int = 5,
+        recovery_timeout_ms: int = 60000,
+    ) -> None:
+        _options.pool_config(
+            target_urls,
+            argument="target_urls",
+            strategy=strategy,
+            timeout_ms=timeout_ms,
+            max_retries=max_retries,
+            max_failures=max_failures,
+            recovery_timeout_ms=recovery_timeout_ms,
+        )
+        for name, value in (("transform_request", transform_request), ("transform_response", transform_response)):
+            if value is not None:
+                raise ConfigurationError(f"{name} is not available in this version", field=name)
+        self._preserve_host = _flag("preserve_host", preserve_host)
+        self._strip_prefix = _flag("strip_prefix", strip_prefix)
+        self._prefix: Final = _paths.parse_prefix(path_prefix)
+        self.target: Final = target_urls if isinstance(target_urls, str) else target_urls[0]
+        """The upstream, as it was given."""
+        self._client_arguments = (
+            self.target if "://" in self.target else f"http://{self.target}",
+            timeout_ms,
+            max_retries,
+            max_failures,
+            recovery_timeout_ms,
+        )
+        self._client = ProxyClient(*self._client_arguments)
+
+    @property
+    def prefix(self) -> str:
+        """The path prefix, percent-decoded, without a trailing slash except for the root."""
+        return self._prefix or "/"
+
+    def matches(self, path: str) -> bool:
+        """Whether a request for ``path`` (percent-decoded once) is this gateway's."""
+        return _paths.matches(self._prefix, path)
+
+    def admit(
+        self, method: str, path: str, query: str, lines: Lines, *, http_version: str, authority: str | None
+    ) -> Admitted:
+        """Check what can be checked of a request before its body is read.
+
+        Args:
+            method: as the client sent it.
+            path: percent-decoded once; it matches.
+            query: without the question mark, as the client sent it.
+            lines: all header lines.
+            http_version: ``"1"`` or ``"1.0"``, ``"1.1"``, ``"2"``.
+            authority: of the request target if it has one: an absolute URL, or any target in HTTP/2.
+
+        Raises:
+            Refusal: the gateway answers the request itself.
+        """
+        if method == "CONNECT":
+            raise Refusal(501, "this gateway opens no tunnels")
+        if method == "TRACE":
+            # It would show to a script what the client's own software added to the request.
+            raise Refusal(405, "TRACE is not forwarded", _ALLOW)
+        target = path
+        if path != "*" or method != "OPTIONS":
+            target = _paths.request_target(self._prefix, path, query, strip=self._strip_prefix)
+
+        hosts: list[str] = []
+        lengths: list[str] = []
+        chunked = False
+        for name, value in lines:
+            if name == "host":
+                hosts.append(value)
+            elif name == "content-length":
+                lengths.append(value)
+            elif name == "transfer-encoding":
+                chunked = True
+        _check_hosts(hosts, http_version, authority)
+        if len(lengths) > 1 or (lengths and (chunked or _is_length(lengths[0]) is None)):
+            raise Refusal(400, "the request has no clear length")
+        http2 = http_version.startswith("2")
+        # HTTP/2 frames bodies without saying so in a header.
+        length = int(lengths[0]) if lengths else None if chunked or http2 else 0
+
+        if authority is not None and self._preserve_host:
+            # That of the target counts, not that of the Host field (RFC 9112 section 3.2.2).
+            lines = [("host", authority), *(line for line in lines if line[0] != "host")]
+        if http2:
+            lines = _join_cookies(lines)
+        return Admitted(target, lines, length)
+
+    async def forward(self, method: str, admitted: Admitted, body: bytes) -> ProxyResponse:
+        """Send the request upstream and return the whole response.
+
+        Raises:
+            Refusal: the body is not the one that was announced.
+            ProxyError, ValueError: see :meth:`ProxyClient.forward_request`.
+        """
+        if admitted.length is not None and len(body) != admitted.length:
+            raise Refusal(400, "the body has another length than the request says")
+        return await self._client._forward(  # pyright: ignore[reportPrivateUsage] -- made for this caller
+            method, admitted.target, admitted.lines, body, gateway=True, preserve_host=self._preserve_host
+        )
+
+    def fail(self, error: Exception, *, method: str, path: str) -> Answer | None:
+        """Log a failure and return what to tell the client; ``None`` if there is nobody left to tell."""
+        log_failure(error, method=method, path=path, prefix=self._prefix, target=self.target)
+        return None if isinstance(error, ClientGoneError) else answer_to(error)
+
+    def close(self) -> None:
+        """Close the connections to the upstream. Requests under way end with 503; a later one connects anew."""
+        client, self._client = self._client, ProxyClient(*self._client_arguments)
+        client.close()
+
+    def __repr__(self) -> str:
+        return f"{self.prefix!a} -> {self.target!r}"
+
+
+def _check_hosts(hosts: list[str], http_version: str, authority: str | None) -> None:
+    """Refuse a request that does not say which host it is for, or not clearly (RFC 9112 section 3.2)."""
+    if len(hosts) > 1 or (not hosts and http_version == "1.1"):
+        raise Refusal(400, "the request needs exactly one Host field")
+    if (hosts and _is_authority(hosts[0]) is None) or (authority is not None and _is_authority(authority) is None):
+        raise Refusal(400, "the host of the request is not a host with an optional port")
+
+
+def _join_cookies(lines: Lines) -> Lines:
+    """Put the cookies that HTTP/2 clients send one to a line back on one line (RFC 9113 section 8.2.3)."""
+    cookies = [value for name, value in lines if name == "cookie"]
+    if len(cookies) < 2:
+        return lines
+    return [*(line for line in lines if line[0] != "cookie"), ("cookie", "; ".join(cookies))]
+
+
+def _flag(field: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(
+            f"{field} must be True or False, not a value of type {type(value).__name__}", field=field
+        )
+    return value

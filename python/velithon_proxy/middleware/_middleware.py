@@ -1,0 +1,141 @@
+"""ProxyMiddleware: one object that every supported framework and server takes."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final, overload
+
+from ._gateway import Gateway, Transform
+from ._rsgi import RSGIApp, RSGIGateway, RSGIHTTPProtocol, RSGIScope
+
+
+class ProxyMiddleware:
+    """Forwards the requests below a path prefix to an upstream; all others go to the application.
+
+    On Velithon an instance is added to the application, and any number of instances work side by side::
+
+        app.add_middleware(ProxyMiddleware("http://127.0.0.1:9001", path_prefix="/api/users"))
+        app = Velithon(middleware=[Middleware(ProxyMiddleware, target_urls="http://127.0.0.1:9001")])
+
+    By itself it is an RSGI application, around another one or alone::
+
+        app = ProxyMiddleware("http://127.0.0.1:9001", path_prefix="/api", app=other)
+
+    Constructing it checks the arguments and does nothing else, so it may be done before a server forks its workers.
+    Each worker connects with its first request, and the connections are closed when the server stops the worker.
+
+    Args:
+        target_urls: the upstream, ``"http://host[:port]"`` or ``"https://host[:port]"``, or a list of one.
+        path_prefix: path, percent-encoded where a URL needs it, below which requests are forwarded. It matches whole
+            segments: ``"/api"`` matches ``/api`` and ``/api/x`` but not ``/apix``. A slash at the end means nothing.
+        strategy: how to choose among several targets: ``"round_robin"``, ``"random"``, ``"weighted"``, ``"single"``.
+        timeout_ms: limit of one request as a whole in milliseconds, 1 to 86,400,000.
+        max_retries: attempts after the first, 0 to 10.
+        preserve_host: send the Host of the client's request instead of the upstream's.
+        strip_prefix: leave ``path_prefix`` out of the path that is sent.
+        transform_request, transform_response: not available in this version.
+        max_failures: consecutive failures that open the circuit breaker.
+        recovery_timeout_ms: milliseconds that an open breaker refuses requests.
+        app: the RSGI application that gets the other requests. ``None``: they are answered with 404. Frameworks that
+            construct a middleware themselves give it as the first argument.
+
+    Raises:
+        ConfigurationError: an argument is of the wrong type or out of range; a ``ValueError``.
+        TypeError: an unknown argument, or an ``app`` that is none.
+
+    A failed request is answered with a small JSON object, ``{"error": "Bad Gateway", "status": 502}``: 502 for an
+    upstream that cannot be reached or does not speak HTTP, 503 (with Retry-After) for one that must not be contacted
+    now, 504 for one that is too slow, 400 for a request that must not be forwarded. Each is logged by the logger
+    ``velithon_proxy`` with what the answer does not say.
+
+    Names and defaults: the feature document.
+    """
+
+    @overload
+    def __init__(
+        self,
+        target_urls: str | Sequence[str],
+        path_prefix: str = "/",
+        strategy: str = "round_robin",
+        timeout_ms: int = 30000,
+        max_retries: int = 3,
+        preserve_host: bool = False,
+        strip_prefix: bool = False,
+        transform_request: Transform | None = None,
+        transform_response: Transform | None = None,
+        *,
+        max_failures: int = 5,
+        recovery_timeout_ms: int = 60000,
+        app: RSGIApp | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        app: RSGIApp,
+        /,
+        target_urls: str | Sequence[str],
+        path_prefix: str = "/",
+        strategy: str = "round_robin",
+        timeout_ms: int = 30000,
+        max_retries: int = 3,
+        preserve_host: bool = False,
+        strip_prefix: bool = False,
+        transform_request: Transform | None = None,
+        transform_response: Transform | None = None,
+        *,
+        max_failures: int = 5,
+        recovery_timeout_ms: int = 60000,
+    ) -> None: ...
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # A parameter for the application before target_urls would take the place of target_urls for everybody else.
+        app = kwargs.pop("app", None)
+        if app is None and args and (callable(args[0]) or hasattr(args[0], "__rsgi__")):
+            app, args = args[0], args[1:]
+        if app is not None and not (callable(app) or hasattr(app, "__rsgi__")):
+            raise TypeError(f"app must be an RSGI application, not a value of type {type(app).__name__}")
+        try:
+            bound = _PARAMETERS.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"ProxyMiddleware: {error}") from None
+        self._gateway = Gateway(*bound.args, **bound.kwargs)
+        self._rsgi = RSGIGateway(self._gateway, app)
+
+    @overload
+    def __call__(self, app: RSGIApp, /) -> RSGIGateway: ...
+    @overload
+    def __call__(self, scope: RSGIScope, protocol: RSGIHTTPProtocol, /) -> Awaitable[None]: ...
+    def __call__(self, *args: Any) -> RSGIGateway | Awaitable[None]:
+        """Put the gateway before an application (one argument), or serve a request (two)."""
+        if len(args) == 1:
+            return RSGIGateway(self._gateway, args[0])
+        return self._rsgi.__rsgi__(*args)
+
+    def __rsgi__(self, scope: RSGIScope, protocol: RSGIHTTPProtocol) -> Awaitable[None]:
+        """Serve one RSGI request."""
+        return self._rsgi.__rsgi__(scope, protocol)
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start a worker: called by the RSGI server."""
+        self._rsgi.__rsgi_init__(loop)
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End a worker: called by the RSGI server."""
+        self._rsgi.__rsgi_del__(loop)
+
+    async def aclose(self) -> None:
+        """Do the same as close; it does not wait either."""
+        self._gateway.close()
+
+    def close(self) -> None:
+        """Close the connections to the upstream. Requests under way end with 503; a later one connects anew."""
+        self._gateway.close()
+
+    def __repr__(self) -> str:
+        return f"<ProxyMiddleware {self._gateway!r}>"
+
+
+_PARAMETERS: Final = inspect.signature(Gateway)

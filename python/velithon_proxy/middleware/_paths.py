@@ -1,0 +1,112 @@
+"""Paths: the prefix that a gateway serves, and the request target that it sends upstream.
+
+The servers in front hand over the path percent-decoded once. What is matched is therefore what is forwarded: the
+decoded path is compared with the prefix and then encoded again, once.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import quote, unquote
+
+from .._errors import ConfigurationError
+from ._answers import Refusal
+
+# pchar of RFC 3986 section 3.3 and the slash: what stands in a path without percent-encoding.
+_PCHAR: Final = "-._~!$&'()*+,;=:@/"
+_is_plain: Final = re.compile(rf"[A-Za-z0-9{re.escape(_PCHAR)}]*").fullmatch
+# U+FFFD is what a server makes of bytes that are not UTF-8: which ones, nobody can tell any more.
+_AMBIGUOUS: Final = re.compile("[\x00-\x1f\x7f\ufffd]")
+_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# Some upstreams read a backslash as a slash, also when it was sent as %5C.
+_SEPARATOR: Final = re.compile(r"[/\\]")
+
+
+def parse_prefix(value: object) -> str:
+    """Check a path prefix and return it percent-decoded and without a trailing slash; the root is ``""``.
+
+    Args:
+        value: as it stands in a URL, e.g. ``"/api"``, ``"/api/"`` or ``"/caf%C3%A9"``.
+
+    Raises:
+        ConfigurationError: not a ``str``, no leading slash, an empty or dot segment, or a character that no path has.
+    """
+    if not isinstance(value, str):
+        raise _bad_prefix(f"must be a path (str) such as '/api', not a value of type {type(value).__name__}")
+    shown = ascii(value[:120])
+    if not value.startswith("/"):
+        raise _bad_prefix(f"must start with '/', {shown} does not")
+    if "?" in value or "#" in value:
+        raise _bad_prefix(f"is a path alone: {shown} has a query or a fragment")
+    if _BAD_ESCAPE.search(value) or "%2f" in value.lower() or "%5c" in value.lower():
+        raise _bad_prefix(f"{shown} has a percent sign that is not the encoding of a character of a segment")
+    decoded = unquote(value, errors="replace")
+    bad = _AMBIGUOUS.search(decoded)
+    if bad is not None or "\\" in decoded or not _encodes(decoded):
+        raise _bad_prefix(f"{shown} has a control character, a backslash or bytes that are not UTF-8")
+    prefix = decoded.removesuffix("/")
+    segments = prefix.split("/")[1:]
+    if any(segment.partition(";")[0] in ("", ".", "..") for segment in segments):
+        raise _bad_prefix(f"{shown} has an empty segment or a dot segment")
+    return prefix
+
+
+def matches(prefix: str, path: str) -> bool:
+    """Whether a decoded path lies at or below a parsed prefix, compared by whole segments."""
+    return path.startswith(prefix) and (len(path) == len(prefix) or not prefix or path[len(prefix)] == "/")
+
+
+def request_target(prefix: str, path: str, query: str, *, strip: bool) -> str:
+    """Write the target to send upstream, in origin-form (RFC 9112 section 3.2.1).
+
+    Args:
+        prefix: a parsed prefix that the path matches.
+        path: the path, percent-decoded once.
+        query: without its question mark; passed on byte for byte.
+        strip: leave the prefix out.
+
+    Raises:
+        Refusal: 400, the path cannot be written again unambiguously or its dot segments lead out of the prefix.
+    """
+    if not path.startswith("/"):
+        raise Refusal(400, "the request target is not a path")
+    if _AMBIGUOUS.search(path) is not None:
+        raise Refusal(400, "the path has a control character or bytes that are not UTF-8")
+    if ".." in path and _leaves(path[len(prefix) :]):
+        raise Refusal(400, "the path has dot segments that lead out of it")
+    if strip:
+        path = path[len(prefix) :] or "/"
+    if _is_plain(path) is None:
+        path = quote(path, safe=_PCHAR)
+    return f"{path}?{query}" if query else path
+
+
+def _leaves(rest: str) -> bool:
+    """Whether dot segments of what follows the prefix climb above the prefix, at its end or on the way.
+
+    Empty segments count for nothing, because many servers merge slashes before they resolve dots, and ``..;x`` counts
+    as ``..``, because others cut parameters off first.
+    """
+    depth = 0
+    for segment in _SEPARATOR.split(rest):
+        name = segment.partition(";")[0]
+        if name == "..":
+            depth -= 1
+            if depth < 0:
+                return True
+        elif name not in ("", "."):
+            depth += 1
+    return False
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _bad_prefix(problem: str) -> ConfigurationError:
+    return ConfigurationError(f"path_prefix {problem}", field="path_prefix")

@@ -1,0 +1,131 @@
+"""Velithon 0.6: the method that its documentation calls, and a middleware list that may name one class twice.
+
+Velithon's class is extended when both packages are imported, in whichever order, and Velithon is never imported from
+here: an application without it must not pay for it. ``app.add_middleware(ProxyMiddleware(...))`` looks the method up
+before the argument exists, so the constructor would be too late.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, Final
+
+from ._middleware import ProxyMiddleware
+
+_MODULE: Final = "velithon.application"
+
+
+def extend() -> None:
+    """Extend Velithon now if it is imported, otherwise when it is."""
+    module = sys.modules.get(_MODULE)
+    if hasattr(module, "Velithon"):
+        _extend(module)
+    elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds one module, by asking the others, in order to be there when it is executed."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != _MODULE:
+            return None
+        for finder in sys.meta_path:
+            find = None if isinstance(finder, _Finder) else getattr(finder, "find_spec", None)
+            spec = None if find is None else find(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader)
+                return spec
+        return None
+
+
+class _Loader(importlib.abc.Loader):
+    """Executes a module as its own loader does, then extends it."""
+
+    def __init__(self, loader: importlib.abc.Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        # Whoever looks for the source or the data of the module asks its loader.
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        _extend(module)
+
+
+def _extend(module: ModuleType | None) -> None:
+    cls: Any = getattr(module, "Velithon", None)
+    if cls is None or "_velithon_proxy_extended" in vars(cls):
+        return
+    cls._velithon_proxy_extended = True
+    cls.__init__ = _instantiating(cls.__init__)
+    if not hasattr(cls, "add_middleware"):
+        cls.add_middleware = _add_middleware
+
+
+def _instantiating(init: Any) -> Any:
+    """Wrap the constructor of Velithon so that ``Middleware(ProxyMiddleware, ...)`` becomes an instance at once.
+
+    Velithon builds its middleware with the first request: that is late for a configuration error, and of several
+    entries with the same class it keeps only the first. Instances differ.
+    """
+
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, middleware: Sequence[Any] | None = None, **kwargs: Any) -> None:  # noqa: N807
+        entries = None if middleware is None else [_instance(entry) for entry in middleware]
+        init(self, *args, middleware=entries, **kwargs)
+        for entry in entries or ():
+            _close_with(self, entry)
+
+    return __init__
+
+
+def _add_middleware(self: Any, middleware: Any, *args: Any, **kwargs: Any) -> None:
+    """Add a middleware inside those that were added before.
+
+    Args:
+        middleware: a middleware class, or another callable that takes the application it wraps (a
+            :class:`ProxyMiddleware` is one), or a ``velithon.middleware.Middleware``.
+        args, kwargs: passed to it after the application.
+
+    Raises:
+        TypeError: not a middleware.
+        RuntimeError: the application has served a request already; its middleware is fixed.
+    """
+    from velithon import middleware as velithon_middleware
+
+    entry_type: Any = velithon_middleware.Middleware
+    if self.middleware_stack is not None:
+        raise RuntimeError("add_middleware must be called before the first request")
+    if not isinstance(middleware, entry_type):
+        if not callable(middleware):
+            raise TypeError(f"a middleware must be callable, not a value of type {type(middleware).__name__}")
+        middleware = entry_type(middleware, *args, **kwargs)
+    entry = _instance(middleware)
+    self.user_middleware.append(entry)
+    _close_with(self, entry)
+
+
+def _instance(entry: Any) -> Any:
+    """Replace ``Middleware(ProxyMiddleware, ...)`` by ``Middleware(ProxyMiddleware(...))``."""
+    if isinstance(entry.cls, type) and issubclass(entry.cls, ProxyMiddleware):
+        return type(entry)(entry.cls(*entry.args, **entry.kwargs))
+    return entry
+
+
+def _close_with(app: Any, entry: Any) -> None:
+    """Close the connections of a ProxyMiddleware when the application shuts down."""
+    if isinstance(entry.cls, ProxyMiddleware):
+        app.on_shutdown()(entry.cls.aclose)
