@@ -4,7 +4,8 @@
 >>> async with ProxyClient("http://127.0.0.1:8000") as client:
 ...     status, headers, body = await client.forward_request("GET", "/")
 
-Importing the package starts nothing: the core is loaded by the first request.
+Importing the package starts nothing: the core is loaded by the first request. With Velithon in the process,
+``app.add_middleware(ProxyMiddleware(...))`` works as its documentation says.
 """
 
 import logging
@@ -36,6 +37,7 @@ from ._errors import (
 from ._headers import Headers
 from ._response import ProxyResponse
 from ._version import __version__
+from .middleware import ProxyMiddleware
 
 __all__ = [
     "BodyTooLargeError",
@@ -55,6 +57,7 @@ __all__ = [
     "PoolTimeout",
     "ProxyClient",
     "ProxyError",
+    "ProxyMiddleware",
     "ProxyResponse",
     "ProxyTimeoutError",
     "ReadTimeout",
