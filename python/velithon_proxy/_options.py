@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final, NamedTuple, cast
 
 from ._errors import ConfigurationError, InvalidTargetError
@@ -210,6 +209,8 @@ def _split_bracketed(authority: str) -> tuple[str, str, str | None] | str:
         return "its IPv6 address has no closing bracket"
     if "%" in address:
         return "its IPv6 address has a zone, which is not supported"
+    from ipaddress import AddressValueError, IPv6Address  # only here: most targets are names
+
     try:
         canonical = IPv6Address(address).compressed
     except AddressValueError:
@@ -236,6 +237,8 @@ def _split_name(authority: str) -> tuple[str, str, str | None] | str:
     if any(not 1 <= len(label) <= 63 for label in labels):
         return "its host has a part that is empty or longer than 63 characters"
     if _NUMBER_LABEL.fullmatch(labels[-1]) is not None:
+        from ipaddress import AddressValueError, IPv4Address
+
         # 127.1, 2130706433 and 0x7f.1 are addresses to some resolvers and names to others.
         try:
             IPv4Address(host)
