@@ -9,6 +9,8 @@ from typing import Any
 from programs import BENCHMARKS, Upstream, run_json
 from suites import Request, SuiteSkippedError
 
+# What burns meanwhile, and whether at the lowest priority.
+_BURNING = [("nothing", False), ("elsewhere", False), ("in Go", False), ("elsewhere", True), ("in Go", True)]
 _CELL = [sys.executable, str(BENCHMARKS / "border_cell.py")]
 
 
@@ -31,15 +33,16 @@ def run(request: Request) -> dict[str, Any]:
             command = [*_CELL, "empty", "--loop", loop, "--concurrency", str(concurrency), "--seconds", seconds]
             empty.append({"loop": loop, "concurrency": concurrency, **_median_of(runs, command)})
 
-    runs, seconds = (1, "2") if request.quick else (5, "4")
+    runs, seconds = (1, "2") if request.quick else (5, "3")
     delays: list[dict[str, Any]] = []
     with Upstream() as upstream:
         for loop in ("uvloop", "asyncio"):
             for concurrency in (0, 1, 64):
-                for burning in ("nothing", "elsewhere", "in Go"):
+                for burning, low in _BURNING:
                     request.step(f"delay of {loop}, {concurrency} requests in flight, burning: {burning}")
                     command = [*_CELL, "delay", "--loop", loop, "--concurrency", str(concurrency)]
                     command += ["--burning", burning, "--base-url", upstream.base_url, "--seconds", seconds]
-                    row = {"loop": loop, "concurrency": concurrency, "burning": burning}
+                    command += ["--low-priority"] * low
+                    row = {"loop": loop, "concurrency": concurrency, "burning": burning, "low_priority": low}
                     delays.append({**row, **_median_of(runs, command)})
     return {"empty_operation": empty, "loop_delay": delays}

@@ -12,13 +12,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import peers
 from core_hooks import CoreHooks
@@ -104,9 +107,16 @@ async def _delays(seconds: float) -> list[float]:
     return delays
 
 
-async def delay(base_url: str, concurrency: int, burning: str, seconds: float) -> dict[str, float]:
+def _lower_other_threads() -> None:
+    """Give every thread of this process but the calling one the lowest priority. Linux only."""
+    for thread in Path("/proc/self/task").iterdir():
+        if int(thread.name) != threading.get_native_id():
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), 19)
+
+
+async def delay(base_url: str, concurrency: int, burning: str, low: bool, seconds: float) -> dict[str, float]:
     """Delays of the loop while `concurrency` requests are in flight and two threads burn: ``in Go``, ``elsewhere``, or
-    ``nothing`` does."""
+    ``nothing`` does. With `low` those that burn, which in Go are all threads of the core, have the lowest priority."""
     hooks = CoreHooks()
     client = await peers.connect("velithon-proxy", base_url, "native")
     stop = False
@@ -122,8 +132,11 @@ async def delay(base_url: str, concurrency: int, burning: str, seconds: float) -
                 tasks.create_task(work())
             if burning == "in Go":
                 tasks.create_task(hooks.burn(BURNERS, seconds + 1))
+                await asyncio.sleep(0.1)  # the runtime starts its threads
+                if low:
+                    _lower_other_threads()
             elif burning == "elsewhere":
-                spin = [sys.executable, "-c", "while True: pass"]
+                spin = [sys.executable, "-c", f"import os; os.nice({19 if low else 0})\nwhile True: pass"]
                 others = [subprocess.Popen(spin) for _ in range(BURNERS)]  # noqa: ASYNC220 - as above
             await asyncio.sleep(0.3)
             delays = sorted(await _delays(seconds))
@@ -143,6 +156,7 @@ def main() -> None:
     parser.add_argument("--loop", choices=["uvloop", "asyncio"], default="uvloop")
     parser.add_argument("--concurrency", type=int, default=1)
     parser.add_argument("--burning", choices=["in Go", "elsewhere", "nothing"], default="nothing")
+    parser.add_argument("--low-priority", action="store_true", help="for what burns")
     parser.add_argument("--base-url", default="")
     parser.add_argument("--descriptor", type=int, default=-1)
     parser.add_argument("--seconds", type=float, default=2.0)
@@ -161,7 +175,9 @@ def main() -> None:
             if args.what == "empty":
                 figures = runner.run(empty(args.concurrency, args.seconds))
             else:
-                figures = runner.run(delay(args.base_url, args.concurrency, args.burning, args.seconds))
+                figures = runner.run(
+                    delay(args.base_url, args.concurrency, args.burning, args.low_priority, args.seconds)
+                )
         except SuiteSkippedError as reason:
             print(json.dumps({"missing": str(reason)}))
         else:

@@ -87,10 +87,12 @@ def _border_sections(data: dict[str, Any]) -> Iterator[Section]:
     table = _table(["loop", "requests in flight", "burning", "p50 us", "p99 us", "max us"])
     for row in data["loop_delay"]:
         figures = [_number(row[key]) for key in ("p50_us", "p99_us", "max_us")]
-        table.add_row(row["loop"], str(row["concurrency"]), row["burning"], *figures)
+        burning = row["burning"] + (", low priority" if row["low_priority"] else "")
+        table.add_row(row["loop"], str(row["concurrency"]), burning, *figures)
     note = (
         "Time from another process writing a timestamp to a socket until the event loop has read it. `elsewhere`: "
-        "the same number of busy threads in another process, which is what the operating system alone adds."
+        "as many busy threads in other processes, which is what the operating system alone adds. `low priority`: "
+        "whatever burns leaves the loop its core, so that only waiting for Go would show."
     )
     yield Section("Event-loop delay", note, table)
 

@@ -68,11 +68,12 @@ def _clients(data: dict[str, Any]) -> list[Verdict]:
 
 def _border(data: dict[str, Any]) -> list[Verdict]:
     empty = {(row["loop"], row["concurrency"]): row["cpu_us"] for row in data.get("empty_operation", [])}
-    delays = [row for row in data.get("loop_delay", []) if row["burning"] == "in Go"]
-    worst = max((row["p99_us"] for row in delays), default=None)
+    delays = [row for row in data.get("loop_delay", []) if row["burning"] == "in Go" and row["low_priority"]]
+    worst = max(delays, key=lambda row: row["p99_us"], default=None)
+    delay, note = (worst["p99_us"], f"on {worst['loop']}, c={worst['concurrency']}") if worst else (None, "")
     return [
         Verdict("Empty core operation, c=64, uvloop, CPU", 4.0, empty.get(("uvloop", 64)), "us"),
-        Verdict("Event-loop delay p99, two goroutines burning, collector running", 1000.0, worst, "us"),
+        Verdict("Event-loop delay p99, two goroutines burning, collector running", 1000.0, delay, "us", note),
     ]
 
 
