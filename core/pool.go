@@ -11,6 +11,7 @@ type Pool struct {
 	upstream *upstream
 	active   callList
 	closed   atomic.Bool
+	onExpire func() // expire, bound once: a method value made for each call would allocate
 }
 
 // NewPool returns a pool for a validated configuration. It connects when it is first used.
@@ -22,7 +23,9 @@ func NewPool(config Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pool{config: config, upstream: newUpstream(target)}, nil
+	p := &Pool{config: config, upstream: newUpstream(target)}
+	p.onExpire = p.expire
+	return p, nil
 }
 
 // Start begins a call and returns without waiting for it: it neither waits for the network nor for another goroutine.
@@ -38,7 +41,7 @@ func (p *Pool) Start(call *Call) {
 	call.attempt.call = call
 	exchange := &call.attempt.exchange
 	exchange.Request, exchange.Receiver, exchange.ID = call.Request, &call.attempt, call.ID
-	p.active.add(call, p.expire)
+	p.active.add(call, p.onExpire)
 	if p.closed.Load() {
 		p.active.remove(call, false)
 		call.Sink.Done(&Error{Code: CodeClientClosed, Message: "the client is closed"})
@@ -52,7 +55,7 @@ func (p *Pool) end(call *Call, ok bool) { p.active.remove(call, ok) }
 
 // expire ends the calls whose deadline has passed.
 func (p *Pool) expire() {
-	for _, due := range p.active.expired(time.Now(), p.expire) {
+	for _, due := range p.active.expired(time.Now(), p.onExpire) {
 		due.cancel(errDeadline)
 	}
 }

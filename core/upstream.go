@@ -12,6 +12,7 @@ const (
 	connectTimeout = 3 * time.Second
 	keepAlive      = 60 * time.Second // the feature document's connection keep-alive
 	maxConnections = 512
+	maxIdle        = 50 // the feature document's pool size per host
 	maxWaiting     = 1024
 )
 
@@ -28,6 +29,7 @@ func newUpstream(target Target) *upstream {
 		ConnectTimeout: connectTimeout,
 		KeepAlive:      keepAlive,
 		MaxConnections: maxConnections,
+		MaxIdle:        maxIdle,
 		MaxWaiting:     maxWaiting,
 	}
 	if target.TLS {

@@ -83,7 +83,7 @@ func TestExchangeDoesNotAllocate(t *testing.T) {
 	}
 	transport := NewTransport(Options{
 		Address: fastUpstream(t), Authority: "bench", ConnectTimeout: time.Second, KeepAlive: time.Minute,
-		MaxConnections: 4, MaxWaiting: 4,
+		MaxConnections: 4, MaxIdle: 4, MaxWaiting: 4,
 	})
 	defer transport.Close()
 	a := newAgain(transport)
@@ -98,7 +98,7 @@ func BenchmarkExchange(b *testing.B) {
 	b.Run("h1", func(b *testing.B) {
 		transport := NewTransport(Options{
 			Address: address, Authority: "bench", ConnectTimeout: time.Second, KeepAlive: time.Minute,
-			MaxConnections: 4, MaxWaiting: 4,
+			MaxConnections: 4, MaxIdle: 4, MaxWaiting: 4,
 		})
 		defer transport.Close()
 		a := newAgain(transport)

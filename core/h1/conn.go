@@ -38,6 +38,7 @@ type conn struct {
 	lease    lease
 	used     bool      // has carried a request
 	idle     time.Time // since when it has been idle
+	expires  time.Time // when the upstream said it would close it, less a second; zero if it did not
 
 	// What onReadable and onWritable, bound once, are to do: a closure a call would allocate.
 	readable, writable func(fd uintptr) bool
@@ -114,6 +115,7 @@ func (c *conn) serve() {
 	}()
 	for {
 		ex := c.ex
+		transport := ex.transport
 		if !ex.receive(c) {
 			c.state.Store(connDead)
 			_ = c.raw.Close()
@@ -122,6 +124,7 @@ func (c *conn) serve() {
 			return
 		}
 		if !c.park() {
+			transport.ended()
 			return
 		}
 	}
@@ -162,6 +165,10 @@ func (c *conn) park() bool {
 	return false
 }
 
+// fresh reports whether the upstream still keeps an idle connection by its own word: a request that meets its close on the
+// way may be lost, and nobody can tell whether it was.
+func (c *conn) fresh() bool { return c.expires.IsZero() || time.Now().Before(c.expires) }
+
 // giveBack returns the connection to the pool and tells the receiver of the finished exchange.
 func (c *conn) giveBack() {
 	ex := c.ex
@@ -169,7 +176,10 @@ func (c *conn) giveBack() {
 		// The receiver may still look at the old buffer: it lives until finish has returned.
 		c.buf = make([]byte, bufferStart)
 	}
-	c.used, c.ex, c.idle = true, nil, time.Now()
+	c.used, c.ex, c.idle, c.expires = true, nil, time.Now(), time.Time{}
+	if c.head.idleTimeout > 0 {
+		c.expires = c.idle.Add(time.Duration(c.head.idleTimeout-1) * time.Second)
+	}
 	ex.transport.release(c)
 	ex.finish()
 }

@@ -408,3 +408,78 @@ func TestWholeBodyFromTheBuffer(t *testing.T) {
 		assert.EqualValues(t, 1, upstream.accepted.Load())
 	}
 }
+
+// Connections above MaxIdle and connections that ended are gone after a sweep; the most recent ones stay.
+func TestSweep(t *testing.T) {
+	release := make(chan struct{})
+	upstream := newScriptedUpstream(t, func(v *visit) {
+		v.head()
+		<-release
+		v.send(okResponse)
+		if v.number <= 2 {
+			return // closes
+		}
+		v.untilClosed()
+	})
+	transport := newTransport(t, upstream.address(), func(o *Options) { o.MaxIdle = 3 })
+	var recorders []*recorder
+	for range 8 {
+		_, r := begin(transport, get("/"))
+		recorders = append(recorders, r)
+	}
+	close(release)
+	for _, r := range recorders {
+		require.Nil(t, r.wait(t).err)
+	}
+	counts := func() [2]int { all, idle := transport.Connections(); return [2]int{all, idle} }
+	require.Eventually(t, func() bool { transport.sweep(); return counts() == [2]int{6, 6} }, 2*time.Second, time.Millisecond)
+	transport.mu.Lock()
+	for c := range idleConns(transport) {
+		c.idle = c.idle.Add(-quietTime)
+	}
+	transport.mu.Unlock()
+	transport.sweep()
+	assert.Equal(t, [2]int{3, 3}, counts())
+	transport.mu.Lock()
+	for c := range idleConns(transport) {
+		c.idle = c.idle.Add(-time.Minute)
+	}
+	transport.mu.Unlock()
+	transport.sweep()
+	assert.Equal(t, [2]int{0, 0}, counts())
+}
+
+// idleConns yields the idle connections, the most recent first. The caller holds transport.mu.
+func idleConns(transport *Transport) func(yield func(*conn) bool) {
+	return func(yield func(*conn) bool) {
+		_, idle := transport.idle.size()
+		var taken []*conn
+		for range idle {
+			c, err := transport.idle.take()
+			if err != nil {
+				break
+			}
+			taken = append(taken, c)
+		}
+		for _, c := range taken {
+			yield(c)
+		}
+		for i := len(taken) - 1; i >= 0; i-- {
+			taken[i].lease.release()
+		}
+	}
+}
+
+// An upstream that says it closes idle connections after a second is not sent anything on one that may be closing.
+func TestKeepAliveHintIsHonoured(t *testing.T) {
+	upstream := newScriptedUpstream(t, func(v *visit) {
+		for v.head() != "" {
+			v.send("HTTP/1.1 200 OK\r\nKeep-Alive: max=100, timeout=1\r\nContent-Length: 0\r\n\r\n")
+		}
+	})
+	transport := newTransport(t, upstream.address())
+	for range 3 {
+		require.Nil(t, exchange(t, transport, Request{Method: "POST", Target: "/"}).err)
+	}
+	assert.EqualValues(t, 3, upstream.accepted.Load())
+}

@@ -10,6 +10,8 @@ const (
 	maxHeadBytes  = 64 << 10
 	maxHeadFields = 500
 	maxInterim    = 16 // 1xx responses before the final one
+
+	maxIdleTimeout = 24 * 60 * 60 // seconds of Keep-Alive that are taken seriously
 )
 
 // Head is the head of a final response. It lives in the connection's buffers: valid until Receiver.Done returns.
@@ -25,6 +27,8 @@ type Head struct {
 	close     bool // Connection: close
 	keepAlive bool // Connection: keep-alive
 	nominated nominated
+	// idleTimeout is the timeout of Keep-Alive in seconds: how long the upstream keeps an idle connection. 0: not said.
+	idleTimeout int64
 }
 
 // span is one header line as offsets into the buffer.
@@ -165,6 +169,14 @@ func (p *headParser) framingField(name, value []byte) *Error {
 				p.head.keepAlive = p.head.keepAlive || equalFold(element, "keep-alive")
 			}
 			p.head.nominated = p.head.nominated.add(value)
+		} else if equalFold(name, "keep-alive") {
+			for element := range elements(value) {
+				if seconds, ok := bytes.CutPrefix(element, []byte("timeout=")); ok {
+					if n, ok := parseLength(seconds); ok && n < maxIdleTimeout {
+						p.head.idleTimeout = n
+					}
+				}
+			}
 		}
 	case len("content-length"):
 		if equalFold(name, "content-length") {

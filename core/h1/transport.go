@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -22,6 +23,8 @@ type Options struct {
 	KeepAlive time.Duration
 	// MaxConnections bounds the connections; more exchanges wait.
 	MaxConnections int
+	// MaxIdle is how many idle connections are kept. What a burst leaves above it is closed after quietTime.
+	MaxIdle int
 	// MaxWaiting bounds the exchanges that wait; more fail with KindExhausted.
 	MaxWaiting int
 }
@@ -32,12 +35,12 @@ type Transport struct {
 	idle    idlePool
 	dialer  net.Dialer
 
-	mu       sync.Mutex
-	closed   bool
-	slots    int // admitted exchanges; each holds at most one connection
-	waiters  waitList
-	sweeping bool
-	recycled bool // the pool belongs to another transport now
+	mu        sync.Mutex
+	closed    bool
+	slots     int // admitted exchanges; each holds at most one connection
+	waiters   waitList
+	nextSweep time.Time
+	recycled  bool // the pool belongs to another transport now
 }
 
 // NewTransport returns a transport; it connects when it is first used.
@@ -82,7 +85,7 @@ func (t *Transport) dispatch(ex *Exchange) {
 			go t.connect(ex, c)
 			return
 		}
-		if c.state.CompareAndSwap(connIdle, connClaimed) && t.send(ex, c) {
+		if c.fresh() && c.state.CompareAndSwap(connIdle, connClaimed) && t.send(ex, c) {
 			return
 		}
 		t.drop(c)
@@ -140,12 +143,8 @@ func (t *Transport) release(c *conn) {
 	c.state.Store(connIdle)
 	c.lease.release()
 	t.slots--
-	sweep := !t.sweeping
-	t.sweeping = true
+	t.scheduleSweepLocked(t.sweepInterval())
 	t.mu.Unlock()
-	if sweep {
-		time.AfterFunc(t.options.KeepAlive/4+time.Millisecond, t.sweep)
-	}
 }
 
 // freeSlot passes the slot of a finished exchange on to the longest waiting one.
@@ -175,33 +174,64 @@ func (t *Transport) unqueue(ex *Exchange, id uint64) {
 	}
 }
 
-// sweep closes the connections that have been idle for too long and forgets those that ended. It runs four times per
-// keep-alive time as long as there are idle connections.
-func (t *Transport) sweep() {
-	oldest := time.Now().Add(-t.options.KeepAlive)
-	var kept []*conn
+// quietTime is how long a connection above MaxIdle must have been idle before it is closed: bursts come again.
+const quietTime = 3 * time.Second
+
+// soon is when connections that ended while idle are forgotten; they tend to end together.
+const soon = 100 * time.Millisecond
+
+func (t *Transport) sweepInterval() time.Duration {
+	return min(t.options.KeepAlive/4, quietTime) + time.Millisecond
+}
+
+func (t *Transport) scheduleSweepLocked(in time.Duration) {
+	if at := time.Now().Add(in); t.nextSweep.IsZero() || at.Before(t.nextSweep.Add(-soon)) {
+		t.nextSweep = at
+		time.AfterFunc(in, t.sweep)
+	}
+}
+
+// ended notes that an idle connection ended by itself.
+func (t *Transport) ended() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.scheduleSweepLocked(soon)
+}
+
+// sweep closes connections that have been idle for too long or are too many, and forgets those that ended. It runs as
+// long as there are idle connections.
+func (t *Transport) sweep() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.nextSweep = time.Time{}
 	if t.closed {
 		return
 	}
+	now := time.Now()
+	var kept []*conn
 	_, idle := t.idle.size()
-	for range idle {
+	for range idle { // the one that became idle last comes first
 		c, err := t.idle.take()
 		if err != nil {
 			break
 		}
-		if c.state.Load() == connIdle && (!c.idle.Before(oldest) || !c.state.CompareAndSwap(connIdle, connDead)) {
-			kept = append(kept, c)
-		} else {
+		idleFor := now.Sub(c.idle)
+		surplus := len(kept) >= t.options.MaxIdle && idleFor >= quietTime
+		switch {
+		case c.state.Load() != connIdle || c.stale():
+			// A FIN that came together with the response made no event of its own.
 			t.drop(c)
+		case (surplus || idleFor >= t.options.KeepAlive || !c.fresh()) && c.state.CompareAndSwap(connIdle, connDead):
+			t.drop(c)
+		default:
+			kept = append(kept, c)
 		}
 	}
-	for i := len(kept) - 1; i >= 0; i-- { // the pool hands out the last one first
-		kept[i].lease.release()
+	for _, c := range slices.Backward(kept) {
+		c.lease.release()
 	}
-	if t.sweeping = len(kept) > 0; t.sweeping {
-		time.AfterFunc(t.options.KeepAlive/4+time.Millisecond, t.sweep)
+	if len(kept) > 0 {
+		t.scheduleSweepLocked(t.sweepInterval())
 	}
 }
 

@@ -134,7 +134,7 @@ func newTransport(t *testing.T, address string, change ...func(*Options)) *Trans
 	t.Helper()
 	options := Options{
 		Address: address, Authority: address,
-		ConnectTimeout: 3 * time.Second, KeepAlive: time.Minute, MaxConnections: 64, MaxWaiting: 64,
+		ConnectTimeout: 3 * time.Second, KeepAlive: time.Minute, MaxConnections: 64, MaxIdle: 50, MaxWaiting: 64,
 	}
 	for _, c := range change {
 		c(&options)
