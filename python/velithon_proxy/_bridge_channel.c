@@ -43,6 +43,20 @@ static void give_buffer(bridge_node *entry, int wanted) {
     vp_queue_push(vp_core.submit_queue, &entry->node);
 }
 
+/* Steals its arguments. Py_BuildValue would parse a format for every reply. */
+static PyObject *pack_five(PyObject *a, PyObject *b, PyObject *c, PyObject *d, PyObject *e) {
+    PyObject *items[5] = {a, b, c, d, e}, *tuple = PyTuple_New(5);
+    for (int i = 0; i < 5; i++) {
+        if (items[i] == NULL)
+            Py_CLEAR(tuple);
+        else if (tuple == NULL)
+            Py_DECREF(items[i]);
+        else
+            (void)PyTuple_SetItem(tuple, i, items[i]); /* cannot fail: the tuple is new */
+    }
+    return tuple;
+}
+
 /* (0, status, fields, body, elapsed_ns), or (code, phase, outcome, message, elapsed_ns). */
 static PyObject *reply_of(bridge_node *entry) {
     const vp_node *node = &entry->node;
@@ -51,21 +65,14 @@ static PyObject *reply_of(bridge_node *entry) {
                                               (Py_ssize_t)node->reply_size, "replace");
         return text == NULL ? NULL : Py_BuildValue("(IIINL)", node->code, node->phase, node->outcome, text, node->elapsed_ns);
     }
-    PyObject *fields = PyBytes_FromStringAndSize((const char *)node->reply, (Py_ssize_t)node->fields_size);
-    PyObject *body;
-    if (entry->direct != NULL) {
-        body = entry->direct;
-        entry->direct = NULL;
-    } else {
+    PyObject *body = entry->direct;
+    entry->direct = NULL;
+    if (body == NULL)
         body = PyBytes_FromStringAndSize((const char *)node->reply + node->fields_size,
                                          (Py_ssize_t)(node->reply_size - node->fields_size));
-    }
-    if (fields == NULL || body == NULL) {
-        Py_XDECREF(fields);
-        Py_XDECREF(body);
-        return NULL;
-    }
-    return Py_BuildValue("(IINNL)", VP_CODE_OK, node->status, fields, body, node->elapsed_ns);
+    return pack_five(PyLong_FromLong(VP_CODE_OK), PyLong_FromUnsignedLong(node->status),
+                     PyBytes_FromStringAndSize((const char *)node->reply, (Py_ssize_t)node->fields_size), body,
+                     PyLong_FromLongLong(node->elapsed_ns));
 }
 
 static int is_done(PyObject *future) {
