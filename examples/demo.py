@@ -134,7 +134,7 @@ def expect(reply: Reply, status: int, service: str | None) -> Iterator[str]:
 def check_query(reply: Reply) -> Iterator[str]:
     yield from expect(reply, 200, "users")
     seen = reply.json()
-    if (seen["path"], seen["query"]) != ("/echo", "page=2&tag=a&tag=b&q="):
+    if (seen["path"], seen["query"]) != ("/echo", "page=2&tag=a&tag=b"):
         yield f"the upstream saw {seen['path']}?{seen['query']}"
 
 
@@ -188,7 +188,7 @@ def cases() -> list[Case]:
     order = json.dumps({"item": "tea", "count": 3}).encode()
     json_type = {"Content-Type": "application/json"}
     return [
-        Case("query", "GET", "/api/users/echo?page=2&tag=a&tag=b&q=", check_query),
+        Case("query", "GET", "/api/users/echo?page=2&tag=a&tag=b", check_query),
         Case("JSON body", "POST", "/api/orders/echo", check_json, order, json_type),
         Case("5 MB up", "POST", "/api/users/blob", check_upload(upload), upload),
         Case("5 MB down", "GET", f"/api/orders/blob?bytes={FIVE_MB}", check_download),
@@ -254,7 +254,8 @@ def demonstrate(servers: dict[str, Server], console: Console) -> bool:
     """Send all requests, the last one after its upstream was stopped, and print the table."""
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("request", "what it shows", "status", "upstream", "sent", "received", "ms", ""):
-        table.add_column(column, justify="right" if column in ("status", "sent", "received", "ms") else "left")
+        numeric = column in ("status", "sent", "received", "ms")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     port = servers["gateway"].port
     good = [run(case, port, table) for case in cases()]
     servers["orders"].stop()
