@@ -143,7 +143,9 @@ func (t *Transport) release(c *conn) {
 	c.state.Store(connIdle)
 	c.lease.release()
 	t.slots--
-	t.scheduleSweepLocked(t.sweepInterval())
+	if t.nextSweep.IsZero() {
+		t.scheduleSweepLocked(t.sweepInterval())
+	}
 	t.mu.Unlock()
 }
 
