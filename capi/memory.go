@@ -57,6 +57,10 @@ func sleepingOf(queue *C.vp_queue) *atomic.Uint32 {
 	return (*atomic.Uint32)(unsafe.Add(unsafe.Pointer(queue), 8))
 }
 
+func pushingOf(queue *C.vp_queue) *atomic.Int32 {
+	return (*atomic.Int32)(unsafe.Add(unsafe.Pointer(queue), 12))
+}
+
 // Nodes are C memory: the collector neither moves nor frees them, so an address is as good as a pointer.
 func addressOf(node *C.vp_node) uintptr { return uintptr(unsafe.Pointer(node)) }
 

@@ -5,7 +5,8 @@ package main
 #include <stdlib.h>
 #include "queue.h"
 
-_Static_assert(offsetof(vp_queue, head) == 0 && offsetof(vp_queue, sleeping) == 8, "queue.go reads vp_queue by offset");
+_Static_assert(offsetof(vp_queue, head) == 0 && offsetof(vp_queue, sleeping) == 8 && offsetof(vp_queue, pushing) == 12,
+               "memory.go reads vp_queue by offset");
 
 static uint8_t *vp_reply_grow(vp_node *node, uint64_t size) {
 	free(node->reply);
@@ -27,6 +28,8 @@ import (
 
 // push gives a node to the other side.
 func push(queue *C.vp_queue, node *C.vp_node) {
+	pushing := pushingOf(queue)
+	pushing.Add(1)
 	head := headOf(queue)
 	for {
 		old := head.Load()
@@ -38,6 +41,7 @@ func push(queue *C.vp_queue, node *C.vp_node) {
 	if sleeping := sleepingOf(queue); sleeping.Load() != 0 && sleeping.Swap(0) != 0 {
 		wake(int(queue.wake_fd))
 	}
+	pushing.Add(-1)
 }
 
 // takeAll takes all nodes, oldest first; nil when there are none.

@@ -22,6 +22,7 @@
 typedef struct vp_queue {
     _Atomic(vp_node *) head;
     _Atomic(uint32_t) sleeping; /* 1 while the consumer waits, or is about to, for wake_fd */
+    _Atomic(uint32_t) pushing;  /* producers in the middle of a push: they still use the queue after the node is taken */
     int32_t wake_fd;            /* an eventfd, or the writing end of a pipe; non-blocking */
     int32_t wait_fd;            /* the same eventfd, or the reading end of the pipe; non-blocking */
 } vp_queue;
@@ -35,14 +36,28 @@ static inline void vp_queue_wake(vp_queue *queue) {
     /* EAGAIN means the counter or the pipe is full: the consumer has a wake-up waiting for it already. */
 }
 
-static inline void vp_queue_push(vp_queue *queue, vp_node *node) {
+/* The two halves of a push. Between them the consumer may have the node already, but not free the queue. */
+static inline void vp_queue_add(vp_queue *queue, vp_node *node) {
+    atomic_fetch_add(&queue->pushing, 1);
     vp_node *head = atomic_load_explicit(&queue->head, memory_order_relaxed);
     do {
         node->next = head;
     } while (!atomic_compare_exchange_weak(&queue->head, &head, node));
+}
+
+static inline void vp_queue_notify(vp_queue *queue) {
     if (atomic_load(&queue->sleeping) != 0 && atomic_exchange(&queue->sleeping, 0) != 0)
         vp_queue_wake(queue);
+    atomic_fetch_sub(&queue->pushing, 1);
 }
+
+static inline void vp_queue_push(vp_queue *queue, vp_node *node) {
+    vp_queue_add(queue, node);
+    vp_queue_notify(queue);
+}
+
+/* Whether the memory and the descriptor may go, once every node has come back and none will be pushed any more. */
+static inline int vp_queue_quiet(vp_queue *queue) { return atomic_load(&queue->pushing) == 0; }
 
 /* Takes all nodes, oldest first; NULL when there are none. */
 static inline vp_node *vp_queue_take(vp_queue *queue) {

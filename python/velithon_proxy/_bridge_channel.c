@@ -176,21 +176,30 @@ static void abandon(channel *state) {
 
 PyObject *bridge_reap(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
+    static int reaping; /* taking a node back may run finalizers, and they may come here again */
     uint64_t left = 0;
-    for (channel **link = &orphans; *link != NULL && !vp_forked;) {
-        channel *state = *link;
-        vp_node *node;
-        while ((node = next_node(state)) != NULL)
-            take_back(state, node, 0);
-        left += state->in_flight;
-        if (state->in_flight == 0) {
-            *link = state->next_orphan;
-            bridge_queue_close(&state->queue);
-            free(state);
-        } else {
-            link = &state->next_orphan;
+    if (!reaping && !vp_forked) {
+        reaping = 1;
+        channel *list = orphans;
+        orphans = NULL; /* more may come meanwhile */
+        while (list != NULL) {
+            channel *state = list;
+            vp_node *node;
+            list = state->next_orphan;
+            while ((node = next_node(state)) != NULL)
+                take_back(state, node, 0);
+            if (state->in_flight == 0 && vp_queue_quiet(&state->queue)) {
+                bridge_queue_close(&state->queue);
+                free(state);
+            } else {
+                state->next_orphan = orphans;
+                orphans = state;
+            }
         }
+        reaping = 0;
     }
+    for (channel *state = orphans; state != NULL; state = state->next_orphan)
+        left += state->in_flight;
     return PyLong_FromUnsignedLongLong(left);
 }
 
@@ -205,8 +214,13 @@ static PyObject *channel_close(PyObject *self, PyObject *unused) {
 
 static void channel_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
+    PyObject *error, *value, *traceback;
+    PyErr_Fetch(&error, &value, &traceback); /* an object may go while an exception is on its way */
     PyObject *left = channel_close(self, NULL);
+    if (left == NULL)
+        PyErr_WriteUnraisable(NULL);
     Py_XDECREF(left);
+    PyErr_Restore(error, value, traceback);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(self);
     Py_DECREF(type);
@@ -291,7 +305,12 @@ static channel *open_state(PyObject *self) {
     return state;
 }
 
-static PyObject *hand_over_for(channel *state, bridge_node *entry, PyObject *future) {
+static PyObject *hand_over_for(PyObject *self, bridge_node *entry, PyObject *future) {
+    channel *state = open_state(self); /* anew: converting the arguments may have run code that closed the channel */
+    if (state == NULL) {
+        bridge_node_free(entry);
+        return NULL;
+    }
     const uint64_t token = (uint64_t)entry->node.slot << 32 | entry->node.generation;
     entry->future = Py_NewRef(future);
     hand_over(state, entry);
@@ -299,8 +318,7 @@ static PyObject *hand_over_for(channel *state, bridge_node *entry, PyObject *fut
 }
 
 static PyObject *channel_submit(PyObject *self, PyObject *const *args, Py_ssize_t count) {
-    channel *state = open_state(self);
-    if (state == NULL)
+    if (open_state(self) == NULL)
         return NULL;
     if (count != 8)
         return PyErr_Format(PyExc_TypeError, "submit takes 8 arguments, %zd given", count);
@@ -323,16 +341,15 @@ static PyObject *channel_submit(PyObject *self, PyObject *const *args, Py_ssize_
         bridge_node_free(entry);
         return NULL;
     }
-    return hand_over_for(state, entry, args[0]);
+    return hand_over_for(self, entry, args[0]);
 }
 
 static PyObject *channel_measure(PyObject *self, PyObject *args) {
-    channel *state = open_state(self);
     PyObject *future;
     unsigned int kind;
     unsigned long long argument;
     long long timeout;
-    if (state == NULL || !PyArg_ParseTuple(args, "OIKL", &future, &kind, &argument, &timeout))
+    if (open_state(self) == NULL || !PyArg_ParseTuple(args, "OIKL", &future, &kind, &argument, &timeout))
         return NULL;
     if (kind < VP_KIND_NOOP || kind > VP_KIND_BURN) {
         PyErr_SetString(PyExc_ValueError, "kind is one of 4 (noop), 5 (panic), 6 (burn)");
@@ -344,7 +361,7 @@ static PyObject *channel_measure(PyObject *self, PyObject *args) {
     entry->node.kind = kind;
     entry->node.argument = argument;
     entry->node.timeout_ns = timeout;
-    return hand_over_for(state, entry, future);
+    return hand_over_for(self, entry, future);
 }
 
 static PyObject *channel_cancel(PyObject *self, PyObject *argument) {

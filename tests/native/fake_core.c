@@ -90,17 +90,10 @@ static entry pop(void) {
 /* The bridge's again. As vp_queue_push, but the thread may be descheduled before it looks whether to wake the loop. */
 static void give_back(vp_node *node, uint64_t pause) {
     vp_queue *queue = node->reply_to;
-    if (pause == 0) {
-        vp_queue_push(queue, node);
-        return;
-    }
-    vp_node *head = atomic_load(&queue->head);
-    do {
-        node->next = head;
-    } while (!atomic_compare_exchange_weak(&queue->head, &head, node));
-    nanosleep(&(struct timespec){(time_t)(pause / 1000000), (long)(pause % 1000000) * 1000}, NULL);
-    if (atomic_load(&queue->sleeping) != 0 && atomic_exchange(&queue->sleeping, 0) != 0)
-        vp_queue_wake(queue);
+    vp_queue_add(queue, node);
+    if (pause != 0)
+        nanosleep(&(struct timespec){(time_t)(pause / 1000000), (long)(pause % 1000000) * 1000}, NULL);
+    vp_queue_notify(queue);
 }
 
 static void set_state(job *job, job_state state) {
