@@ -1,5 +1,6 @@
 """The applications of the gateway tests; Granian imports them in its workers. UPSTREAM is the upstream's URL."""
 
+import asyncio
 import json
 import logging
 import os
@@ -13,28 +14,45 @@ DOWN = os.environ.get("DOWN", "http://127.0.0.1:1")
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
 
 
-def gateways() -> list[ProxyMiddleware]:
-    """Several gateways beside and inside each other, as a real application has them."""
-    return [
-        ProxyMiddleware(UPSTREAM, "/api"),
-        ProxyMiddleware([UPSTREAM], path_prefix="/strip/me/", strip_prefix=True, strategy="single"),
-        ProxyMiddleware(target_urls=UPSTREAM, path_prefix="/host", preserve_host=True),
-        ProxyMiddleware(UPSTREAM, "/slow", timeout_ms=300),
-        ProxyMiddleware(target_urls=DOWN, path_prefix="/down"),
-    ]
-
-
-async def inner(scope: Any, protocol: Any) -> None:
-    """What lies behind the gateways: says that it was asked, by which worker."""
-    content = {"app": "inner", "pid": os.getpid(), "path": scope.path, "query": scope.query_string}
-    protocol.response_str(200, [("x-app", "inner")], json.dumps(content))
-
-
-bare: Any = inner
-for gateway in reversed(gateways()):
-    bare = gateway(bare)
-
+everything = ProxyMiddleware(UPSTREAM)
 alone = ProxyMiddleware(UPSTREAM, path_prefix="/api")
+
+gateways = [
+    ProxyMiddleware(UPSTREAM, "/api"),
+    ProxyMiddleware([UPSTREAM], path_prefix="/strip/me/", strip_prefix=True, strategy="single"),
+    ProxyMiddleware(target_urls=UPSTREAM, path_prefix="/host", preserve_host=True),
+    ProxyMiddleware(UPSTREAM, "/slow", timeout_ms=300),
+    ProxyMiddleware(target_urls=DOWN, path_prefix="/down"),
+]
+
+
+def seen(scope: Any) -> dict[str, object]:
+    """What the application says of a request, and of the worker that it runs in."""
+    tasks = len(asyncio.all_tasks())
+    return {"pid": os.getpid(), "tasks": tasks, "path": scope.path, "query": scope.query_string}
+
+
+async def say_what_is_open() -> None:
+    """Print, when everything else has ended, how many gateways still have connections."""
+    print("gateways still open:", sum(gateway._gateway._client._pool != 0 for gateway in gateways))
+
+
+class Inner:
+    """What lies behind the gateways: says that it was asked, and by which worker."""
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        protocol.response_str(200, [("x-app", "inner")], json.dumps(seen(scope)))
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        print("the application starts")
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.run_until_complete(say_what_is_open())
+
+
+bare: Any = Inner()
+for gateway in reversed(gateways):
+    bare = gateway(bare)
 
 
 def make_velithon() -> Any:
@@ -42,7 +60,7 @@ def make_velithon() -> Any:
     from velithon.middleware import Middleware
     from velithon.responses import JSONResponse
 
-    first, *others = gateways()
+    first, *others = gateways
     application = Velithon(
         middleware=[
             Middleware(ProxyMiddleware, target_urls=UPSTREAM, path_prefix="/one"),
@@ -53,9 +71,10 @@ def make_velithon() -> Any:
     for other in others:
         application.add_middleware(other)
 
+    application.on_shutdown(priority=100)(say_what_is_open)
+
     async def answer(request: Request) -> JSONResponse:
-        content = {"app": "inner", "pid": os.getpid(), "path": request.scope.path, "query": request.scope.query_string}
-        return JSONResponse(content, headers={"x-app": "inner"})
+        return JSONResponse(seen(request.scope), headers={"x-app": "inner"})
 
     for path in ("/ready", "/apix", "/api.evil/x", "/"):
         application.add_route(path, answer, methods=["GET"])

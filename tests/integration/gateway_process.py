@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,15 +122,39 @@ class GatewayProcess:
         )
 
     def wait_until_ready(self) -> None:
-        """Wait until a worker answers."""
-        end = time.monotonic() + LIMIT
-        while True:
+        """Wait until the server answers."""
+
+        def answers() -> bool:
             with contextlib.suppress(OSError, AssertionError):
-                self.send(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
-                return
-            assert time.monotonic() < end, f"not ready within {LIMIT:.0f} s\n{self.output()}"
+                return bool(self.get("/ready").status)
+            return False
+
+        self._wait_until(answers, "no answer")
+
+    def wait_for_workers(self, count: int) -> set[int]:
+        """Wait until so many workers have answered, and return their process ids.
+
+        Granian's workers miss a signal that comes before their event loop runs.
+        """
+        seen: set[int] = set()
+
+        def all_answered() -> bool:
+            seen.add(json.loads(self.get("/ready").body)["pid"])
+            return len(seen) == count
+
+        self._wait_until(all_answered, f"fewer than {count} workers", pause=0.0)
+        return seen
+
+    def wait_for_output(self, text: str) -> None:
+        """Wait until the server has printed a text."""
+        self._wait_until(lambda: text in self.output(), f"no {text!r} in the output")
+
+    def _wait_until(self, holds: Callable[[], bool], otherwise: str, pause: float = 0.02) -> None:
+        end = time.monotonic() + LIMIT
+        while not holds():
+            assert time.monotonic() < end, f"{otherwise} within {LIMIT:.0f} s\n{self.output()}"
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(0.02)
+                self.process.wait(pause)
                 raise AssertionError(f"the server ended\n{self.output()}")
 
     def connect(self) -> Connection:

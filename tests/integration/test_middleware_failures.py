@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 
@@ -88,15 +89,24 @@ def test_the_upstream_is_left_when_the_client_leaves(gateway: GatewayProcess, up
     assert gateway.get("/api/x").body == b"next"
 
 
+def answers_when_watched(exchange: Exchange) -> None:
+    """Answer after the gateway has begun to watch its client, which it does when a request takes more than 10 ms."""
+    # The duration is what this is about; nothing is waited for.
+    exchange.connection.settimeout(0.04)
+    with contextlib.suppress(TimeoutError):
+        assert exchange.connection.recv(1, socket.MSG_PEEK), "the gateway left"
+    exchange.connection.settimeout(None)
+    exchange.send(reply(body=b"slow"))
+
+
 def test_a_client_that_waited_long_is_still_watched_in_its_next_request(
     gateway: GatewayProcess, upstream: ScriptedUpstream
 ) -> None:
     """The server tells one waiter of each connection: one that stayed from an earlier request would swallow it."""
-    slow = ScriptedUpstreamPace(upstream)
+    upstream.does(answers_when_watched)
     with gateway.connect() as client:
         for i in range(3):
             client.send(request("GET", f"/api/{i}"))
-            slow.answer_after_the_watch_began()
             assert client.answer().body == b"slow"
         upstream.does(Exchange.wait_until_left)
         client.send(request("GET", "/api/leaving"))
@@ -104,40 +114,30 @@ def test_a_client_that_waited_long_is_still_watched_in_its_next_request(
     assert upstream.ledger.wait_for("left") == ["/api/leaving"]
 
 
-class ScriptedUpstreamPace:
-    """Lets the upstream answer when the gateway has been waiting for longer than it goes without watching."""
-
-    def __init__(self, upstream: ScriptedUpstream) -> None:
-        self.upstream = upstream
-        upstream.does(self.script)
-
-    def script(self, exchange: Exchange) -> None:
-        # The duration is the point here, not a way to wait for something: the gateway begins to watch after 10 ms.
-        exchange.connection.settimeout(0.03)
-        try:
-            assert exchange.connection.recv(1, socket.MSG_PEEK), "the gateway left"
-        except TimeoutError:
-            exchange.send(reply(body=b"slow"))
-        finally:
-            exchange.connection.settimeout(None)
-
-    def answer_after_the_watch_began(self) -> None:
-        self.upstream.ledger.wait_for("request")
+def test_watching_leaves_no_task_behind(gateway: GatewayProcess, upstream: ScriptedUpstream) -> None:
+    upstream.does(answers_when_watched)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(gateway.connect()) for _ in range(30)]
+        for client in clients:
+            client.send(request("GET", "/api/x"))
+        for client in clients:
+            assert client.answer().body == b"slow"
+        for client in clients:  # some in each worker
+            client.send(request("GET", "/ready"))
+            # The server's own, this request's, and that of a request whose answer has just been sent.
+            assert json.loads(client.answer().body)["tasks"] <= 3
 
 
-def test_each_worker_forwards_over_connections_of_its_own(
+def test_each_worker_forwards(
     gateway: GatewayProcess, upstream: ScriptedUpstream, request: pytest.FixtureRequest
 ) -> None:
     upstream.answers(reply(body=b"x"))
     workers = request.node.callspec.params["gateway"][2]
-    seen: set[int] = set()
-    for _ in range(500):
+    seen = gateway.wait_for_workers(workers)
+    assert gateway.process.pid not in seen
+    while seen:
         with gateway.connect() as client:
             client.send(b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n")
-            seen.add(json.loads(client.answer().body)["pid"])
-            client.send(b"GET /api/x HTTP/1.1\r\nHost: a\r\n\r\n")
+            seen.discard(json.loads(client.answer().body)["pid"])
+            client.send(b"GET /api/x HTTP/1.1\r\nHost: a\r\n\r\n")  # the same connection, so the same worker
             assert client.answer().body == b"x"
-        if len(seen) == workers:
-            break
-    assert len(seen) == workers
-    assert gateway.process.pid not in seen
