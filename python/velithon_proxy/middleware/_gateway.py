@@ -24,9 +24,7 @@ Transform: TypeAlias = Callable[[Any], Any]
 
 # uri-host [":" port] of RFC 9112 section 3.2 without what could be read as another host by somebody: the same rule as
 # that of the core, which checks only the Host that it sends.
-_is_authority: Final = re.compile(
-    r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&()*+=%]+)(?::(?:0*[1-9][0-9]{0,4})?)?"
-).fullmatch
+_authority: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&()*+=%]+)(?::([0-9]{0,5}))?").fullmatch
 _is_length: Final = re.compile(r"[0-9]{1,18}").fullmatch
 
 _ALLOW: Final = (("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
@@ -179,8 +177,13 @@ def _check_hosts(hosts: list[str], http_version: str, authority: str | None) -> 
     """Refuse a request that does not say which host it is for, or not clearly (RFC 9112 section 3.2)."""
     if len(hosts) > 1 or (not hosts and http_version == "1.1"):
         raise Refusal(400, "the request needs exactly one Host field")
-    if (hosts and _is_authority(hosts[0]) is None) or (authority is not None and _is_authority(authority) is None):
+    if (hosts and not _is_authority(hosts[0])) or (authority is not None and not _is_authority(authority)):
         raise Refusal(400, "the host of the request is not a host with an optional port")
+
+
+def _is_authority(text: str) -> bool:
+    match = _authority(text)
+    return match is not None and (not match[1] or 1 <= int(match[1]) <= 65535)
 
 
 def _join_cookies(lines: Lines) -> Lines:

@@ -1,0 +1,149 @@
+"""Velithon's class is extended whichever package comes first; each test has an interpreter of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("velithon")
+
+WORKS = """
+first = ProxyMiddleware("http://up:1", "/a")
+app = Velithon()
+app.add_middleware(first)
+app.add_middleware(ProxyMiddleware("http://up:2", "/b"))
+assert [entry.cls for entry in app.user_middleware][0] is first
+assert len(app.user_middleware) == 2
+"""
+
+
+def run(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "from velithon import Velithon\nfrom velithon_proxy import ProxyMiddleware",
+        "from velithon_proxy import ProxyMiddleware\nfrom velithon import Velithon",
+        "import velithon_proxy\nfrom velithon.application import Velithon\nfrom velithon_proxy import ProxyMiddleware",
+        "import velithon\nimport velithon_proxy\nfrom velithon_proxy.middleware import *\nVelithon = velithon.Velithon",
+    ],
+)
+def test_add_middleware_is_there_in_either_order(imports: str) -> None:
+    run(imports + WORKS)
+
+
+def test_velithon_is_not_imported_by_this_package() -> None:
+    run("""
+import sys, velithon_proxy
+assert not [name for name in sys.modules if name.partition(".")[0] in ("velithon", "granian")]
+""")
+
+
+def test_a_missing_velithon_stays_missing() -> None:
+    run("""
+import sys
+class Nothing:
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] == "velithon":
+            raise ModuleNotFoundError(name=name)
+sys.meta_path.insert(0, Nothing())
+import velithon_proxy
+try:
+    import velithon
+except ModuleNotFoundError:
+    pass
+else:
+    raise SystemExit("found")
+""")
+
+
+def test_the_module_keeps_its_own_loader() -> None:
+    run("""
+import velithon_proxy, inspect
+import velithon.application as module
+assert type(module.__loader__).__name__ == type(module.__spec__.loader).__name__ == "SourceFileLoader"
+assert "class Velithon" in inspect.getsource(module)
+assert list(inspect.signature(module.Velithon).parameters)[:2] == ["routes", "middleware"]
+""")
+
+
+def test_an_error_while_velithon_is_imported_is_velithons() -> None:
+    run("""
+import sys, velithon_proxy
+sys.modules["granian"] = None
+for _ in range(2):
+    try:
+        import velithon
+    except ImportError as error:
+        assert "granian" in str(error)
+    else:
+        raise SystemExit("imported")
+del sys.modules["granian"]
+for name in [name for name in sys.modules if name.partition(".")[0] == "velithon"]:
+    del sys.modules[name]
+from velithon import Velithon
+assert Velithon.add_middleware
+""")
+
+
+def test_a_method_of_velithons_own_is_kept() -> None:
+    run("""
+import velithon.application
+velithon.application.Velithon.add_middleware = own = lambda self, middleware: None
+import velithon_proxy
+assert velithon.application.Velithon.add_middleware is own
+""")
+
+
+def test_classes_and_instances_mix_and_none_is_lost() -> None:
+    run("""
+from velithon import Velithon
+from velithon.middleware import Middleware
+from velithon.middleware.cors import CORSMiddleware
+from velithon_proxy import ProxyMiddleware
+class Own(ProxyMiddleware): pass
+app = Velithon(middleware=[
+    Middleware(ProxyMiddleware, target_urls="http://up:1", path_prefix="/a"),
+    Middleware(CORSMiddleware),
+    Middleware(ProxyMiddleware, "http://up:2", "/b"),
+    Middleware(Own, "http://up:3", "/c"),
+])
+app.add_middleware(ProxyMiddleware, target_urls="http://up:4", path_prefix="/d")
+app.add_middleware(Middleware(ProxyMiddleware, "http://up:5", "/e"))
+app.add_middleware(ProxyMiddleware("http://up:6", "/f"))
+stack, found = app.build_middleware_stack(), []
+while stack is not None:
+    if hasattr(stack, "_gateway"):
+        found.append(stack._gateway.prefix)
+    stack = getattr(stack, "_owner", None) or getattr(stack, "app", None)
+    if type(stack).__name__ == "Router":
+        break
+assert found == ["/a", "/b", "/c", "/d", "/e", "/f"], found
+assert len(app.shutdown_functions) == 6
+""")
+
+
+def test_mistakes_raise_where_they_are_made() -> None:
+    run("""
+from velithon import Velithon
+from velithon.middleware import Middleware
+from velithon_proxy import ProxyMiddleware, ConfigurationError
+def fails(kind, function):
+    try:
+        function()
+    except kind as error:
+        return str(error)
+    raise SystemExit("nothing was raised")
+fails(ConfigurationError, lambda: Velithon(middleware=[Middleware(ProxyMiddleware, target_urls="nope://")]))
+app = Velithon()
+fails(ConfigurationError, lambda: app.add_middleware(ProxyMiddleware, target_urls=[]))
+assert "not a value of type str" in fails(TypeError, lambda: app.add_middleware("x"))
+app.middleware_stack = app.build_middleware_stack()
+assert "before the first request" in fails(RuntimeError, lambda: app.add_middleware(ProxyMiddleware("http://up")))
+assert app.user_middleware == []
+""")
