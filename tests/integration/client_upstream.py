@@ -228,9 +228,12 @@ class Upstream:
         ready.set()
         await self._ended.wait()
         server.close()
-        for task in list(self._visits):
+        # Connections that are being accepted become visits first: nobody else would close their sockets.
+        await asyncio.gather(*(asyncio.all_tasks() - self._visits - {asyncio.current_task()}), return_exceptions=True)
+        visits = list(self._visits)
+        for task in visits:
             task.cancel()
-        await asyncio.gather(*self._visits, return_exceptions=True)
+        await asyncio.gather(*visits, return_exceptions=True)
 
     async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -239,8 +242,10 @@ class Upstream:
         self.note("accepted", self.connections + 1)
         try:
             await self.script(Visit(self, self.connections, reader, writer))
-        except (asyncio.CancelledError, ConnectionError):
-            pass  # the test is over, or the client closed the connection while it was being written to
+        except asyncio.CancelledError:
+            writer.transport.abort()  # the test is over, whatever has not been sent yet
+        except ConnectionError:
+            pass  # the client closed the connection while it was being written to
         except BaseException as error:
             self._faults.append(error)
         finally:
