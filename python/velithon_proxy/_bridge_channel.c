@@ -138,6 +138,8 @@ static PyObject *channel_drain(PyObject *self, PyObject *unused) {
     if (state == NULL)
         Py_RETURN_NONE;
     bridge_guard_signals();
+    if (orphans != NULL) /* nobody else may come for them as long as this loop runs */
+        Py_XDECREF(bridge_reap(NULL, NULL));
     vp_queue_drain_wake(&state->queue); /* before the queue is taken, or a wake-up could be lost */
     int taken = 0;
     do {
@@ -367,9 +369,10 @@ static PyObject *channel_measure(PyObject *self, PyObject *args) {
 static PyObject *channel_cancel(PyObject *self, PyObject *argument) {
     channel *state = ((channel_object *)self)->state;
     const uint64_t token = PyLong_AsUnsignedLongLong(argument);
-    if (PyErr_Occurred() || bridge_ready() < 0)
+    if (PyErr_Occurred())
         return NULL;
-    if (state != NULL && bridge_node_find(token) != NULL)
+    /* In a forked child there is nothing to cancel, and an error would hide the reason for cancelling. */
+    if (state != NULL && !vp_forked && bridge_node_find(token) != NULL)
         submit_cancel(state, token);
     Py_RETURN_NONE;
 }

@@ -17,10 +17,11 @@ uint64_t vp_in_flight;
 volatile int vp_forked;
 
 static vp_queue submit_queue;
+static volatile int touched; /* the core is being loaded, or is */
 
 /* Runs in the forked child, where only async-signal-safe things are allowed: a flag is. */
 static void after_fork_in_child(void) {
-    if (vp_core.loaded)
+    if (touched)
         vp_forked = 1;
 }
 
@@ -174,10 +175,11 @@ PyObject *bridge_load(PyObject *module, PyObject *args) {
     long long memory_limit;
     if (!PyArg_ParseTuple(args, "sIiL", &request.path, &max_procs, &gc_percent, &memory_limit))
         return NULL;
-    if (vp_core.loaded)
+    if (vp_core.loaded || vp_forked)
         return bridge_ready() < 0 ? NULL : Py_NewRef(Py_None);
     if (bridge_queue_open(&submit_queue) < 0)
         return PyErr_SetFromErrno(PyExc_OSError);
+    touched = 1;
     request.options.max_procs = max_procs;
     request.options.gc_percent = gc_percent;
     request.options.memory_limit = memory_limit;

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import warnings
 from asyncio import get_running_loop
 from types import TracebackType
@@ -68,7 +67,6 @@ class ProxyClient:
             recovery_timeout_ms=recovery_timeout_ms,
         )
         self._target = target_url
-        self._lock = threading.Lock()
         # Loop and channel as one object: another thread may rebind the client between two reads.
         self._bound: tuple[asyncio.AbstractEventLoop | None, Any] = (None, None)
 
@@ -141,7 +139,7 @@ class ProxyClient:
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> _bridge.Channel:
         """Tie the client to the running loop and open its pool if this is the first use."""
-        with self._lock:
+        with _runtime.lock:
             if self._closed:
                 raise ClientClosedError(f"{self!r} is closed", target=self._target)
             channel = _runtime.channel_of(loop)
@@ -166,7 +164,7 @@ class ProxyClient:
 
     def close(self) -> None:
         """Close all connections. Requests in flight end with ClientClosedError. Closing twice is fine."""
-        with self._lock:
+        with _runtime.lock:
             pool, self._pool = self._pool, 0
             self._closed = True
             self._bound = (None, None)

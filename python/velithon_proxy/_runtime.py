@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import struct
 import sys
 import threading
 import time
@@ -25,10 +26,21 @@ _LIBRARY = os.path.join(  # noqa: PTH118 - pathlib would be a third of the time 
 _EXIT_PATIENCE = 1.0
 """Seconds that the end of the process waits for requests in flight to be given up."""
 
-_lock = threading.Lock()
+lock = threading.RLock()
+"""Guards what happens once per process, loop or client. Look it up anew each time: a forked child gets its own."""
+
 _channels: MutableMapping[asyncio.AbstractEventLoop, _bridge.Channel] = WeakKeyDictionary()
 _failure: ImportError | None = None
 _loaded = False
+
+
+def _after_fork_in_child() -> None:
+    """Replace a lock that a thread of the parent may hold: that thread does not exist here."""
+    global lock
+    lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def channel_of(loop: asyncio.AbstractEventLoop) -> _bridge.Channel:
@@ -39,13 +51,17 @@ def channel_of(loop: asyncio.AbstractEventLoop) -> _bridge.Channel:
         ForkedProcessError: this process was forked from one that had used the core.
         NotImplementedError: the loop cannot watch file descriptors.
     """
-    with _lock:
+    with lock:
         channel = _channels.get(loop)
         if channel is None:
             _load()
             _close_ended()
             channel = _bridge.Channel()
-            loop.add_reader(channel.fileno(), channel.drain)
+            try:
+                loop.add_reader(channel.fileno(), channel.drain)
+            except BaseException:
+                channel.close()
+                raise
             _channels[loop] = channel
         return channel
 
@@ -59,6 +75,7 @@ def _load() -> None:
     try:
         if not os.path.exists(_LIBRARY):  # noqa: PTH110
             raise ImportError(f"{_LIBRARY} is missing: the package was not built completely")
+        _check_complete()
         # Zeros: the defaults of the core (capi/main.go).
         _bridge.load(_LIBRARY, 0, 0, 0)
     except ImportError as error:
@@ -73,6 +90,26 @@ def _load() -> None:
     atexit.register(_shut_down)
 
 
+def _check_complete() -> None:
+    """Refuse an ELF file that was cut short: the linker would map it, and the process die of SIGBUS in what is missing.
+
+    The section headers are the last thing in the file (System V ABI, chapter 4: e_shoff, e_shentsize, e_shnum).
+    """
+    try:
+        with open(_LIBRARY, "rb") as file:  # noqa: PTH123
+            header = file.read(64)
+            size = os.fstat(file.fileno()).st_size
+    except OSError:
+        return  # the linker says it better
+    if len(header) == 64 and header[:6] == b"\x7fELF\x02\x01":
+        (start,) = struct.unpack_from("<Q", header, 40)
+        entry, count = struct.unpack_from("<HH", header, 58)
+        if size < start + entry * count:
+            raise ImportError(
+                f"the core of velithon_proxy cannot be loaded: {_LIBRARY} has {size} bytes, fewer than it needs"
+            )
+
+
 def _close_ended() -> None:
     """Give up the channels of loops that were closed: nobody drains them any more."""
     for loop, channel in list(_channels.items()):
@@ -83,7 +120,7 @@ def _close_ended() -> None:
 
 def _shut_down() -> None:
     """Cancel what is in flight and let it come back, so that the process ends without anybody using its memory."""
-    with _lock:
+    with lock:
         channels = list(_channels.values())
         _channels.clear()
     for channel in channels:
