@@ -134,7 +134,7 @@ def expect(reply: Reply, status: int, service: str | None) -> Iterator[str]:
 def check_query(reply: Reply) -> Iterator[str]:
     yield from expect(reply, 200, "users")
     seen = reply.json()
-    if (seen["path"], seen["query"]) != ("/echo", "page=2&tag=a&tag=b"):
+    if (seen["path"], seen["query"]) != ("/echo", "tag=a&tag=b"):
         yield f"the upstream saw {seen['path']}?{seen['query']}"
 
 
@@ -188,7 +188,7 @@ def cases() -> list[Case]:
     order = json.dumps({"item": "tea", "count": 3}).encode()
     json_type = {"Content-Type": "application/json"}
     return [
-        Case("query", "GET", "/api/users/echo?page=2&tag=a&tag=b", check_query),
+        Case("query", "GET", "/api/users/echo?tag=a&tag=b", check_query),
         Case("JSON body", "POST", "/api/orders/echo", check_json, order, json_type),
         Case("5 MB up", "POST", "/api/users/blob", check_upload(upload), upload),
         Case("5 MB down", "GET", f"/api/orders/blob?bytes={FIVE_MB}", check_download),
@@ -271,7 +271,7 @@ def serve(servers: dict[str, Server], console: Console) -> bool:
     url = servers["gateway"].url
     console.print(f"the gateway runs at {url}; Ctrl-C ends it", highlight=False)
     for line in (
-        f"curl -i '{url}/api/users/echo?page=2&tag=a'",
+        f"curl -i '{url}/api/users/echo?tag=a&tag=b'",
         f"curl -i -H 'Content-Type: application/json' -d '{{\"item\": \"tea\"}}' {url}/api/orders/echo",
         f"curl -i {url}/api/users/login",
         f"curl -o /dev/null '{url}/api/orders/blob?bytes={FIVE_MB}'",

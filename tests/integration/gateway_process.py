@@ -174,15 +174,9 @@ class GatewayProcess:
         return os.pread(self._log.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def stop(self) -> int:
-        """Ask it to end, and return its exit status."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(LIMIT)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self._holder.close()
+        """Ask it to end, and return its exit status. All workers must have answered before."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(LIMIT)
 
     def __enter__(self) -> GatewayProcess:
         try:
@@ -193,7 +187,10 @@ class GatewayProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(LIMIT)
+        self._holder.close()
         self._log.close()
 
 

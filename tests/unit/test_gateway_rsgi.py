@@ -213,6 +213,15 @@ async def test_watching_ends_with_the_request(monkeypatch: pytest.MonkeyPatch) -
     assert protocol.waiting == 0
 
 
+async def test_a_quick_request_is_never_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_rsgi, "_WATCH_AFTER", 0.0)
+    protocol = Protocol(leaves=asyncio.Event())
+    await adapter(Client(response()))(Scope(), protocol)
+    for _ in range(3):  # turns of the loop, in which a timer that still runs would fire
+        await asyncio.sleep(0)
+    assert not protocol.watched.is_set()
+
+
 async def test_a_connection_that_cannot_be_watched_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_rsgi, "_WATCH_AFTER", 0.0)
     protocol = Protocol(leaves=None)
