@@ -13,6 +13,7 @@ import socket
 import ssl
 import struct
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -141,7 +142,7 @@ class Visit:
         try:
             while await self.reader.read(65536):
                 pass
-        except ConnectionError:
+        except OSError:
             pass
         self.upstream.note("left", self.number)
 
@@ -164,6 +165,7 @@ class Upstream:
     port: int = 0
 
     def __enter__(self) -> Self:
+        self._counts: Counter[str] = Counter()
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._gates: dict[str, asyncio.Event] = {}
         self._visits: set[asyncio.Task[None]] = set()
@@ -191,11 +193,12 @@ class Upstream:
         return self.count("accepted")
 
     def count(self, event: str) -> int:
-        return sum(noted == event for noted, _ in self.ledger)
+        return self._counts[event]
 
     def note(self, event: str, connection: int) -> None:
         with self._lock:
             self.ledger.append((event, connection))
+            self._counts[event] += 1
             due = [entry for entry in self._waiting if entry[0]()]
             self._waiting = [entry for entry in self._waiting if entry not in due]
         for _, future in due:
@@ -239,12 +242,13 @@ class Upstream:
         task = asyncio.current_task()
         assert task is not None
         self._visits.add(task)
-        self.note("accepted", self.connections + 1)
+        number = self.connections + 1
+        self.note("accepted", number)
         try:
-            await self.script(Visit(self, self.connections, reader, writer))
+            await self.script(Visit(self, number, reader, writer))
         except asyncio.CancelledError:
             writer.transport.abort()  # the test is over, whatever has not been sent yet
-        except ConnectionError:
+        except OSError:
             pass  # the client closed the connection while it was being written to
         except BaseException as error:
             self._faults.append(error)
