@@ -71,13 +71,14 @@ def request_target(prefix: str, path: str, query: str, *, strip: bool) -> str:
     """
     if not path.startswith("/"):
         raise Refusal(400, "the request target is not a path")
-    if _AMBIGUOUS.search(path) is not None:
+    plain = _is_plain(path) is not None
+    if not plain and _AMBIGUOUS.search(path) is not None:
         raise Refusal(400, "the path has a control character or bytes that are not UTF-8")
     if ".." in path and _leaves(path[len(prefix) :]):
         raise Refusal(400, "the path has dot segments that lead out of it")
     if strip:
         path = path[len(prefix) :] or "/"
-    if _is_plain(path) is None:
+    if not plain:
         path = quote(path, safe=_PCHAR)
     return f"{path}?{query}" if query else path
 
