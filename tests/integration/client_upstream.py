@@ -230,13 +230,14 @@ class Upstream:
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
         await self._ended.wait()
+        # A connection that is being accepted when the server closes would lose its transport: let it become a visit.
+        while asyncio.all_tasks() - self._visits - {asyncio.current_task()}:
+            await asyncio.sleep(0)
         server.close()
-        # Connections that are being accepted become visits first: nobody else would close their sockets.
-        await asyncio.gather(*(asyncio.all_tasks() - self._visits - {asyncio.current_task()}), return_exceptions=True)
-        visits = list(self._visits)
-        for task in visits:
-            task.cancel()
-        await asyncio.gather(*visits, return_exceptions=True)
+        while asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in self._visits:
+                task.cancel()
+            await asyncio.sleep(0)
 
     async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -296,7 +296,7 @@ def without_add_reader() -> None:
 
     run(use_once())
     before = descriptors()
-    for _ in range(5):
+    for _ in range(20):
         one = client()
         loop = Proactor()
         loop._add_reader = lambda *_: None  # what asyncio itself uses is not what is tested
@@ -309,7 +309,8 @@ def without_add_reader() -> None:
         loop.close()
     collected()
     run(use_once())
-    wait_until(lambda: descriptors() <= before, f"back to {before} descriptors")
+    # The runtime itself opens a few when it likes; a leak would be one for each of the loops.
+    wait_until(lambda: descriptors() <= before + 4, f"back to {before} descriptors")
 
 
 def many_at_once(loop: str) -> None:
