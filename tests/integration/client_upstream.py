@@ -231,7 +231,7 @@ class Upstream:
         ready.set()
         await self._ended.wait()
         # A connection that is being accepted when the server closes would lose its transport: let it become a visit.
-        while asyncio.all_tasks() - self._visits - {asyncio.current_task()}:
+        while asyncio.all_tasks() - self._visits - {asyncio.current_task()}:  # noqa: ASYNC110 - nothing tells of tasks
             await asyncio.sleep(0)
         server.close()
         while asyncio.all_tasks() - {asyncio.current_task()}:
