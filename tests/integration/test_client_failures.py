@@ -255,7 +255,7 @@ async def test_timeout_ms_is_the_limit_of_the_whole_call(case: str) -> None:
             with pytest.raises(TotalTimeout) as raised:
                 await client.forward_request(method, "/", None, body)
             error = raised.value
-            assert 0.2 <= time.monotonic() - start < 0.2 + GRACE
+            assert 0.2 <= time.monotonic() - start < 0.2 + 4 * GRACE  # with this process's own waits for a processor
             assert 0.2 <= error.elapsed < 0.2 + GRACE
             assert (error.phase, error.request_sent, error.status) == (phase, True, 504)
             assert error.target == upstream.url
