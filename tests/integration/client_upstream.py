@@ -20,26 +20,12 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import pytest
-import rloop
-import uvloop
+from event_loops import loop_factory
 
 from velithon_proxy import ProxyClient
 
 LIMIT = 30.0
 """Seconds after which a wait has failed."""
-
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.new_event_loop,
-    "uvloop": uvloop.new_event_loop,
-    "rloop": rloop.new_event_loop,
-}
-
-
-# rloop drops the two sockets of its wake-up without closing them (rloop 0.5.0, Loop._ssock_stop).
-RLOOP_MARK = pytest.mark.filterwarnings(
-    r"ignore:Exception ignored in. <socket\.socket:pytest.PytestUnraisableExceptionWarning",
-    r"ignore:unclosed <socket\.socket:ResourceWarning",
-)
 
 
 def on_loops(*names: str) -> Callable[[Callable[..., Coroutine[Any, Any, None]]], Callable[..., None]]:
@@ -53,8 +39,7 @@ def on_loops(*names: str) -> Callable[[Callable[..., Coroutine[Any, Any, None]]]
         given = inspect.signature(test)
         extra = inspect.Parameter("event_loop_name", inspect.Parameter.KEYWORD_ONLY)
         run.__signature__ = given.replace(parameters=[*given.parameters.values(), extra])  # type: ignore[attr-defined]
-        loops = [pytest.param(name, marks=RLOOP_MARK) if name == "rloop" else name for name in names]
-        return pytest.mark.parametrize("event_loop_name", loops)(run)
+        return pytest.mark.parametrize("event_loop_name", names)(run)
 
     return decorate
 
@@ -66,7 +51,7 @@ def run_on(name: str, main: Coroutine[Any, Any, None]) -> None:
         async with asyncio.timeout(LIMIT):
             await main
 
-    with asyncio.Runner(loop_factory=LOOPS[name]) as runner:
+    with asyncio.Runner(loop_factory=loop_factory(name)) as runner:
         runner.run(limited())
 
 

@@ -10,7 +10,8 @@ import threading
 from typing import Any
 
 import pytest
-from client_upstream import LIMIT, LOOPS, Upstream, Visit, answer, client_of, echo, on_loops, replying, run_on
+from client_upstream import LIMIT, Upstream, Visit, answer, client_of, echo, on_loops, replying, run_on
+from event_loops import loop_factory
 
 from velithon_proxy import ClientClosedError, ProxyClient, _bridge, _runtime
 
@@ -190,7 +191,7 @@ def test_a_loop_closed_with_requests_under_way_leaves_the_client_usable(name: st
     with Upstream(script) as upstream:
         client = ProxyClient(upstream.url)
         for turn in range(5):
-            loop = LOOPS[name]()
+            loop = loop_factory(name)()
             loop.set_exception_handler(lambda *_: None)  # tasks are destroyed while they are pending: that is meant
 
             async def leave(turn: int = turn) -> list[Any]:

@@ -10,7 +10,8 @@ import threading
 import time
 from typing import Any
 
-from isolated_scripts import client, loop_factory, new_name, run, use_once, wait_seen, works
+from event_loops import loop_factory
+from isolated_scripts import client, new_name, run, use_once, wait_seen, works
 
 from velithon_proxy import ProxyClient
 

@@ -16,13 +16,13 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from event_loops import loop_factory
 from isolated_scripts import (
     PATIENCE,
     client,
     core_loaded,
     exit_code,
     in_child,
-    loop_factory,
     new_name,
     open_gate,
     run,

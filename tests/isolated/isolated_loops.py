@@ -10,12 +10,12 @@ import time
 import weakref
 from typing import Any
 
+from event_loops import loop_factory
 from isolated_scripts import (
     PATIENCE,
     client,
     collected,
     descriptors,
-    loop_factory,
     new_name,
     nothing_in_flight,
     open_gate,

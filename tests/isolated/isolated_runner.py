@@ -7,7 +7,6 @@ retrieved" and "exception ignored" are found without looking for them.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from event_loops import INSTALLED, NAMES
 
 import velithon_proxy
 
@@ -30,11 +30,9 @@ LIMIT = 30.0
 LOOPS = [
     pytest.param(
         name,
-        marks=pytest.mark.skipif(
-            name != "asyncio" and importlib.util.find_spec(name) is None, reason=f"{name} is not installed"
-        ),
+        marks=pytest.mark.skipif(name not in INSTALLED, reason=f"{name} is not installed"),
     )
-    for name in ("asyncio", "uvloop", "rloop")
+    for name in NAMES
 ]
 """Parameters of a test that is to hold on every event loop."""
 
@@ -86,7 +84,7 @@ class Play:
         """
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYTEST"))}
         environment["UPSTREAM_PORT"] = str(self.port)
-        environment["PYTHONPATH"] = str(path or PACKAGE.parent)
+        environment["PYTHONPATH"] = f"{path or PACKAGE.parent}{os.pathsep}{HERE.parent}"
         command = [sys.executable, *flags, str(HERE / "isolated_main.py"), script, *map(str, arguments)]
         process = subprocess.Popen(
             command,

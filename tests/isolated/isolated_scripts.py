@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import http.client
-import importlib
 import os
 import time
-import warnings
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from event_loops import loop_factory
 
 if TYPE_CHECKING:
     from velithon_proxy import ProxyClient
@@ -25,16 +25,6 @@ PATIENCE = 10.0
 
 PORT = int(os.environ["UPSTREAM_PORT"])
 URL = f"http://127.0.0.1:{PORT}"
-
-
-def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    """The function that makes an event loop of that kind."""
-    if name == "asyncio":
-        return asyncio.new_event_loop
-    if name == "rloop":  # it leaves the sockets that wake it to the garbage collector
-        warnings.filterwarnings("ignore", "unclosed <socket", ResourceWarning, "rloop")
-    factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(name).new_event_loop
-    return factory
 
 
 def run(main: Coroutine[Any, Any, T], loop: str = "asyncio") -> T:

@@ -100,7 +100,7 @@ def _pythons() -> list[str]:
 def test_a_subinterpreter_is_refused(python: str) -> None:
     done = subprocess.run(
         [python, str(HERE / "isolated_main.py"), "isolated_import.refused_in_a_subinterpreter", _bridge.__file__],
-        env={"UPSTREAM_PORT": "0"},
+        env={"UPSTREAM_PORT": "0", "PYTHONPATH": str(HERE.parent)},
         capture_output=True,
         text=True,
         timeout=30,

@@ -16,23 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from event_loops import loop_factory
+
 import velithon_proxy
 from velithon_proxy import ProxyClient, _bridge, _runtime
-
-try:
-    import uvloop
-except ImportError:
-    uvloop = None
-try:
-    import rloop
-except ImportError:
-    rloop = None
-
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
-if uvloop is not None:
-    LOOPS["uvloop"] = uvloop.new_event_loop
-if rloop is not None:
-    LOOPS["rloop"] = rloop.new_event_loop
 
 CORE = Path(velithon_proxy.__file__).with_name("libvelithonproxy.so")
 REPLY = 5  # members of a reply
@@ -68,7 +55,7 @@ def run(main: Coroutine[Any, Any, None], loop: str = "asyncio") -> None:
         async with asyncio.timeout(2 * PATIENCE):
             await main
 
-    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+    with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
         runner.run(limited())
     assert not complaints, complaints
 
@@ -179,7 +166,6 @@ def allocated() -> int | None:
 
 __all__ = [
     "CORE",
-    "LOOPS",
     "PATIENCE",
     "Border",
     "Octets",

@@ -118,7 +118,7 @@ def environment(folder: Path, sanitizer: str, runtime: Path) -> dict[str, str]:
     return {
         **kept,
         "LD_PRELOAD": str(runtime),
-        "PYTHONPATH": f"{folder}{os.pathsep}{HERE}",
+        "PYTHONPATH": f"{folder}{os.pathsep}{HERE}{os.pathsep}{HERE.parent}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONMALLOC": "malloc",
         "ASAN_OPTIONS": f"{shared}:detect_leaks=0:detect_stack_use_after_return=1",

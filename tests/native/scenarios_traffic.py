@@ -9,8 +9,8 @@ import random
 import threading
 from typing import Any
 
+from event_loops import INSTALLED, loop_factory
 from fake_border import (
-    LOOPS,
     PATIENCE,
     Border,
     ProxyClient,
@@ -192,7 +192,7 @@ def _close_loops(*names: str) -> None:
     for turn in range(20):
         for name in names:
             client = ProxyClient("http://fake")
-            loop = LOOPS[name]()
+            loop = loop_factory(name)()
             asyncio.set_event_loop(loop)
             loop.set_exception_handler(lambda *_: None)  # "Task was destroyed but it is pending": that is the point
             loop.run_until_complete(_leave_in_flight(client))
@@ -265,7 +265,7 @@ def threads_with_loops() -> None:
             failures.append(error)
 
     load()
-    threads = [threading.Thread(target=loop, args=(name, seed)) for seed, name in enumerate(LOOPS)]
+    threads = [threading.Thread(target=loop, args=(name, seed)) for seed, name in enumerate(INSTALLED)]
     beside = threading.Thread(target=short_loops)
     for thread in (*threads, beside):
         thread.start()
