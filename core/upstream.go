@@ -14,6 +14,8 @@ const (
 	maxConnections = 512
 	maxIdle        = 50 // the feature document's pool size per host
 	maxWaiting     = 1024
+	maxHeadBytes   = 64 << 10
+	maxHeadFields  = 500
 )
 
 // upstream is one target and the connections to it.
@@ -24,6 +26,7 @@ type upstream struct {
 
 func newUpstream(target Target) *upstream {
 	options := h1.Options{
+		Network:        "tcp",
 		Address:        target.Address,
 		Authority:      target.Host,
 		ConnectTimeout: connectTimeout,
@@ -31,6 +34,8 @@ func newUpstream(target Target) *upstream {
 		MaxConnections: maxConnections,
 		MaxIdle:        maxIdle,
 		MaxWaiting:     maxWaiting,
+		MaxHeadBytes:   maxHeadBytes,
+		MaxHeadFields:  maxHeadFields,
 	}
 	if target.TLS {
 		options.TLS = &tls.Config{

@@ -82,6 +82,7 @@ func TestExchangeDoesNotAllocate(t *testing.T) {
 		t.Skip("sync.Pool drops buffers at random under the race detector")
 	}
 	transport := NewTransport(Options{
+		Network: "tcp", MaxHeadBytes: 64 << 10, MaxHeadFields: 500,
 		Address: fastUpstream(t), Authority: "bench", ConnectTimeout: time.Second, KeepAlive: time.Minute,
 		MaxConnections: 4, MaxIdle: 4, MaxWaiting: 4,
 	})
@@ -97,6 +98,7 @@ func BenchmarkExchange(b *testing.B) {
 	address := fastUpstream(b)
 	b.Run("h1", func(b *testing.B) {
 		transport := NewTransport(Options{
+			Network: "tcp", MaxHeadBytes: 64 << 10, MaxHeadFields: 500,
 			Address: address, Authority: "bench", ConnectTimeout: time.Second, KeepAlive: time.Minute,
 			MaxConnections: 4, MaxIdle: 4, MaxWaiting: 4,
 		})

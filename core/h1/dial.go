@@ -28,7 +28,7 @@ func (t *Transport) dial(ctx context.Context, ex *Exchange, cancel context.Cance
 	if cancelled {
 		return nil, nil, ex.cancelled(PhaseConnect)
 	}
-	raw, err := t.dialer.DialContext(ctx, "tcp", t.options.Address)
+	raw, err := t.dialer.DialContext(ctx, t.options.Network, t.options.Address)
 	if err != nil {
 		return nil, nil, dialError(err)
 	}

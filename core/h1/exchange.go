@@ -209,7 +209,7 @@ func (ex *Exchange) readHead(c *conn) *Error {
 
 // readHeadBlock reads until the parser has a whole head.
 func (c *conn) readHeadBlock(ex *Exchange) (int, *Error) {
-	c.parser.reset()
+	c.parser.reset(ex.transport.options.MaxHeadBytes, ex.transport.options.MaxHeadFields)
 	for {
 		if c.buffered() > 0 {
 			ex.responded = true

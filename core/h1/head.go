@@ -7,9 +7,7 @@ import (
 
 // Limits of a response head.
 const (
-	maxHeadBytes  = 64 << 10
-	maxHeadFields = 500
-	maxInterim    = 16 // 1xx responses before the final one
+	maxInterim = 16 // 1xx responses before the final one
 
 	maxIdleTimeout = 24 * 60 * 60 // seconds of Keep-Alive that are taken seriously
 )
@@ -37,6 +35,8 @@ type span struct{ name, nameEnd, value, valueEnd int32 }
 // headParser reads a response head line by line as its bytes arrive: every byte is looked at once, however the upstream
 // slices them, and the first bad line ends the exchange at once.
 type headParser struct {
+	maxBytes, maxFields int
+
 	line    int // start of the line being read
 	scanned int // bytes looked at
 	started bool
@@ -44,8 +44,11 @@ type headParser struct {
 	spans   []span
 }
 
-func (p *headParser) reset() {
-	*p = headParser{spans: p.spans[:0], head: Head{nominated: p.head.nominated[:0], length: -1}}
+func (p *headParser) reset(maxBytes, maxFields int) {
+	*p = headParser{
+		maxBytes: maxBytes, maxFields: maxFields,
+		spans: p.spans[:0], head: Head{nominated: p.head.nominated[:0], length: -1},
+	}
 }
 
 // feed continues in buf, which holds the bytes received since reset. It returns the size of the head once it is
@@ -58,8 +61,8 @@ func (p *headParser) feed(buf []byte) (int, *Error) {
 		end := bytes.IndexByte(buf[p.scanned:], '\n')
 		if end < 0 {
 			p.scanned = len(buf)
-			if len(buf) >= maxHeadBytes {
-				return 0, protocolError("response head exceeds %d bytes", maxHeadBytes)
+			if len(buf) >= p.maxBytes {
+				return 0, protocolError("response head exceeds %d bytes", p.maxBytes)
 			}
 			return 0, nil
 		}
@@ -70,8 +73,8 @@ func (p *headParser) feed(buf []byte) (int, *Error) {
 		}
 		line := p.line
 		p.line = end + 1
-		if p.scanned > maxHeadBytes {
-			return 0, protocolError("response head exceeds %d bytes", maxHeadBytes)
+		if p.scanned > p.maxBytes {
+			return 0, protocolError("response head exceeds %d bytes", p.maxBytes)
 		}
 		switch {
 		case !p.started && end-1 == line && line == 0:
@@ -146,8 +149,8 @@ func (p *headParser) fieldLine(buf []byte, start, end int) *Error {
 	if !validValue(value) {
 		return protocolError("value of header %s holds a control character", name)
 	}
-	if len(p.spans) >= maxHeadFields {
-		return protocolError("response head has more than %d fields", maxHeadFields)
+	if len(p.spans) >= p.maxFields {
+		return protocolError("response head has more than %d fields", p.maxFields)
 	}
 	valueStart := start + colon + 1
 	if len(value) > 0 {

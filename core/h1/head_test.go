@@ -14,7 +14,7 @@ import (
 // parse feeds a head in pieces of the given size.
 func parse(block string, piece int) (*headParser, int, *Error) {
 	p := &headParser{}
-	p.reset()
+	p.reset(64<<10, 500)
 	for end := min(piece, len(block)); ; end = min(end+piece, len(block)) {
 		size, err := p.feed([]byte(block[:end]))
 		if size > 0 || err != nil || end == len(block) {
@@ -92,7 +92,7 @@ func TestHeadParsingDoesNotAllocate(t *testing.T) {
 	p := &headParser{}
 	var fields Fields
 	allocations := testing.AllocsPerRun(100, func() {
-		p.reset()
+		p.reset(64<<10, 500)
 		if _, err := p.feed(block); err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +109,7 @@ func BenchmarkHead(b *testing.B) {
 	b.SetBytes(int64(len(block)))
 	b.ReportAllocs()
 	for b.Loop() {
-		p.reset()
+		p.reset(64<<10, 500)
 		if _, err := p.feed(block); err != nil {
 			b.Fatal(err)
 		}

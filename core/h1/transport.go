@@ -4,21 +4,34 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
 )
 
-// Options of a Transport. All durations and limits must be positive.
+// Options of a Transport. Durations and limits must be positive unless zero is said to mean none.
 type Options struct {
-	// Address is the host:port to connect to.
+	// Network is "tcp" or "unix".
+	Network string
+	// Address is the host:port to connect to, or the path of a unix socket.
 	Address string
 	// Authority is the value of Host.
 	Authority string
 	// TLS encrypts connections; nil sends plain HTTP.
 	TLS *tls.Config
+	// Resolve finds the addresses of a name; nil asks Go's resolver each time. See Resolver.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+
 	// ConnectTimeout bounds resolving, connecting and the TLS handshake together.
 	ConnectTimeout time.Duration
+	// PoolTimeout bounds the wait for a connection while all are busy; zero: none of its own.
+	PoolTimeout time.Duration
+	// FirstByteTimeout bounds the wait for the first byte of the response after the request was sent; zero: none.
+	FirstByteTimeout time.Duration
+	// IdleTimeout bounds the time in which nothing of a body is received or sent; zero: none.
+	IdleTimeout time.Duration
+
 	// KeepAlive is how long an idle connection is kept.
 	KeepAlive time.Duration
 	// MaxConnections bounds the connections; more exchanges wait.
@@ -27,6 +40,11 @@ type Options struct {
 	MaxIdle int
 	// MaxWaiting bounds the exchanges that wait; more fail with KindExhausted.
 	MaxWaiting int
+
+	// MaxHeadBytes and MaxHeadFields bound the head of a response.
+	MaxHeadBytes, MaxHeadFields int
+	// MaxRequestBody and MaxResponseBody bound bodies in bytes; zero: no limit.
+	MaxRequestBody, MaxResponseBody int64
 }
 
 // Transport carries exchanges to one upstream over a pool of connections.

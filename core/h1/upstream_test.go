@@ -133,8 +133,9 @@ func (r *recorder) Done(err *Error) {
 func newTransport(t *testing.T, address string, change ...func(*Options)) *Transport {
 	t.Helper()
 	options := Options{
-		Address: address, Authority: address,
+		Network: "tcp", Address: address, Authority: address,
 		ConnectTimeout: 3 * time.Second, KeepAlive: time.Minute, MaxConnections: 64, MaxIdle: 50, MaxWaiting: 64,
+		MaxHeadBytes: 64 << 10, MaxHeadFields: 500,
 	}
 	for _, c := range change {
 		c(&options)
