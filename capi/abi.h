@@ -8,8 +8,9 @@
  * Who owns what
  *   A node has one owner at a time: the bridge until the node is pushed, the core until it pushes the
  *   node onto its reply queue, then the bridge again. Each submission is answered by exactly one push with stage
- *   VP_STAGE_DONE, also when it was cancelled; a VP_STAGE_BUFFER push may come once before it, and is answered by
- *   submitting the same node with kind VP_KIND_BUFFER.
+ *   VP_STAGE_DONE, also when it was cancelled. Pushes with another stage may come before it: the node is then parked
+ *   with the bridge, in the middle of its request, and the bridge submits it again with kind VP_KIND_BUFFER, with
+ *   memory for the body or without, which ends the request. Every parked node must be submitted again.
  *   Request memory (method, target, fields, body) is borrowed: the core reads it, never writes it, and has dropped
  *   every pointer into it before it pushes VP_STAGE_DONE.
  *   reply memory (reply, reply_cap) belongs to the node: the core grows it with malloc/free, the bridge frees it.
@@ -27,7 +28,7 @@ extern "C" {
 #endif
 
 /* Raised by every change of this file that an older peer would misread. */
-#define VP_ABI_VERSION 1u
+#define VP_ABI_VERSION 2u
 
 /* Bodies of at least this many bytes are read from the socket straight into memory the bridge allocates. */
 #define VP_DIRECT_MIN 65536u
@@ -36,16 +37,20 @@ extern "C" {
 enum {
     VP_KIND_REQUEST = 1, /* forward one request */
     VP_KIND_CANCEL = 2,  /* cancel the request in (slot, generation); answered like any node */
-    VP_KIND_BUFFER = 3,  /* the answer to VP_STAGE_BUFFER: direct and direct_len are set, or direct is NULL */
+    VP_KIND_BUFFER = 3,  /* a parked node comes back: direct and direct_len are set, or direct is NULL */
     VP_KIND_NOOP = 4,    /* answered at once: measures the border itself */
     VP_KIND_PANIC = 5,   /* the core panics: answered with VP_CODE_INTERNAL */
-    VP_KIND_BURN = 6     /* keep argument goroutines busy for timeout_ns, collecting garbage: measures interference */
+    VP_KIND_BURN = 6,    /* keep argument goroutines busy for timeout_ns, collecting garbage: measures interference */
+    VP_KIND_PIECE = 7    /* body is the next piece for the request in argument (as for cancel); answered once it is on its
+                            way, or with VP_CODE_CANCELLED when that request is over */
 };
 
 /* How far a node is when the core pushes it back. */
 enum {
     VP_STAGE_DONE = 0,  /* the reply, or the error, is complete */
-    VP_STAGE_BUFFER = 1 /* the head is known; the core wants direct_len bytes of memory in direct */
+    VP_STAGE_BUFFER = 1, /* the head is known; the core wants direct_len bytes of memory in direct */
+    VP_STAGE_HEAD = 2,   /* VP_FLAG_STREAM: status and the header lines in reply; the body follows */
+    VP_STAGE_DATA = 3    /* direct_len bytes of the body are in direct; there may be more */
 };
 
 /* Outcome of a request; core/errors.go and python/velithon_proxy/_errors.py hold the same list. */
@@ -86,7 +91,10 @@ enum {
 /* node->flags, set by the bridge. */
 enum {
     VP_FLAG_GATEWAY = 1u << 0,      /* forward on behalf of a client: strip hop-by-hop fields both ways */
-    VP_FLAG_PRESERVE_HOST = 1u << 1 /* with VP_FLAG_GATEWAY: keep the Host field of the request */
+    VP_FLAG_PRESERVE_HOST = 1u << 1, /* with VP_FLAG_GATEWAY: keep the Host field of the request */
+    VP_FLAG_STREAM = 1u << 2,       /* hand the response on as it comes; see the stages */
+    VP_FLAG_UPLOAD = 1u << 3,       /* the body comes in nodes of kind VP_KIND_PIECE */
+    VP_FLAG_LAST = 1u << 4          /* with VP_KIND_PIECE: no piece follows this one */
 };
 
 /* node->outcome, set by the core. */
@@ -130,7 +138,8 @@ typedef struct vp_node {
     uint8_t *reply;
     int64_t elapsed_ns;
 
-    /* the body of a large reply; then reply holds the header lines alone */
+    /* memory for the body, from the bridge; then reply holds the header lines alone. With VP_STAGE_DATA and
+     * VP_STAGE_DONE direct_len says how much of it was filled. */
     uint8_t *direct;
     uint64_t direct_len;
 } vp_node;

@@ -21,9 +21,17 @@ type task struct {
 	call   core.Call
 	status int
 	fields core.Fields
-	body   []byte      // a small body
-	direct []byte      // a large body, in the bridge's memory
-	buffer chan []byte // answers to VP_STAGE_BUFFER
+	body   []byte // a small body
+	filled int    // bytes of the body in the node's direct memory
+	err    *core.Error
+	took   time.Duration
+	upload pieces
+
+	mu        sync.Mutex // guards the two below: who has the node
+	parked    bool       // the bridge has it, in the middle of the request
+	over      bool       // and the request is over meanwhile
+	memory    chan []byte
+	cancelled chan struct{}
 }
 
 // inFlight counts the nodes that the core owns.
@@ -73,7 +81,10 @@ func handle(node *C.vp_node) {
 		taskOf(slot).call.Cancel(generation)
 		answer(node, nil, nil)
 	case C.VP_KIND_BUFFER:
-		taskOf(uint32(node.slot)).buffer <- directBuffer(node)
+		taskOf(uint32(node.slot)).unpark(node)
+	case C.VP_KIND_PIECE:
+		slot, generation := uint32(node.argument>>32), C.uint32_t(node.argument&0xffffffff)
+		taskOf(slot).upload.offer(generation, node)
 	case C.VP_KIND_NOOP:
 		answer(node, nil, nil)
 	case C.VP_KIND_PANIC:
@@ -92,7 +103,11 @@ func (t *task) start(node *C.vp_node) {
 		answerError(node, &core.Error{Code: core.CodeClientClosed, Message: "the client is closed"}, 0)
 		return
 	}
-	t.node = node
+	if t.memory == nil {
+		t.memory, t.cancelled = make(chan []byte, 1), make(chan struct{}, 1)
+	}
+	t.node, t.filled, t.err = node, 0, nil
+	t.call.Stream = node.flags&C.VP_FLAG_STREAM != 0
 	t.call.ID = uint64(node.generation)
 	t.call.Sink = t
 	t.call.Timeout = time.Duration(node.timeout_ns)
@@ -104,19 +119,28 @@ func (t *task) start(node *C.vp_node) {
 		Gateway:      node.flags&C.VP_FLAG_GATEWAY != 0,
 		PreserveHost: node.flags&C.VP_FLAG_PRESERVE_HOST != 0,
 	}
+	if node.flags&C.VP_FLAG_UPLOAD != 0 {
+		t.upload.open(node.generation)
+		t.call.Request.Source = &t.upload
+	}
 	p.Start(&t.call)
 }
 
 // Respond implements core.Sink.
 func (t *task) Respond(head *core.Head, body *core.Body) error {
 	t.status, t.fields = head.Status, head.Fields
+	if t.call.Stream {
+		return t.stream(body)
+	}
 	length := body.Length()
 	switch {
 	case length >= C.VP_DIRECT_MIN:
-		if t.direct = t.ask(length); t.direct == nil {
+		memory := t.ask(length)
+		if memory == nil {
 			return core.ErrTooLarge
 		}
-		_, err := io.ReadFull(body, t.direct)
+		_, err := io.ReadFull(body, memory)
+		t.filled = len(memory)
 		return err
 	case length >= 0:
 		data, err := body.Whole()
@@ -131,40 +155,56 @@ func (t *task) Respond(head *core.Head, body *core.Body) error {
 		t.body = data
 		return err
 	}
-	if t.direct = t.ask(int64(len(data))); t.direct == nil {
+	memory := t.ask(int64(len(data)))
+	if memory == nil {
 		return core.ErrTooLarge
 	}
-	copy(t.direct, data)
+	t.filled = copy(memory, data)
 	return nil
 }
 
 // ask has the bridge allocate memory for the body, so that the bytes the caller gets are the ones the socket was read
-// into. It waits for the event loop; a request that is cancelled meanwhile ends right after.
+// into.
 func (t *task) ask(size int64) []byte {
-	if t.buffer == nil {
-		t.buffer = make(chan []byte, 1)
-	}
 	t.node.direct_len = C.uint64_t(size)
-	t.node.stage = C.VP_STAGE_BUFFER
-	push(t.node.reply_to, t.node)
-	return <-t.buffer
+	return t.park(C.VP_STAGE_BUFFER)
 }
 
-// Done implements core.Sink. The node is pushed last: from then on the slot may serve another request.
+// Done implements core.Sink. A node that is away is answered when it comes back.
 func (t *task) Done(err *core.Error) {
-	node, status, fields, body, elapsed := t.node, t.status, t.fields, t.body, t.call.Elapsed()
-	t.node, t.fields, t.body, t.direct = nil, nil, nil, nil
+	t.err, t.took = err, t.call.Elapsed()
+	if err != nil && err.Code == core.CodeInternal {
+		panics.Add(1)
+	}
+	t.mu.Lock()
+	away := t.parked
+	t.over = away
+	t.mu.Unlock()
+	if !away {
+		t.answer()
+	}
+}
+
+// answer completes the request. The node is pushed last: from then on the slot may serve another one.
+func (t *task) answer() {
+	select { // memory that came when the request was on its way out
+	case <-t.memory:
+	default:
+	}
+	select {
+	case <-t.cancelled:
+	default:
+	}
+	node, status, fields, body, filled, err, took := t.node, t.status, t.fields, t.body, t.filled, t.err, t.took
+	t.node, t.fields, t.body, t.err = nil, nil, nil, nil
 	t.call.Request = core.Request{}
 	inFlight.Add(-1)
+	node.direct_len = C.uint64_t(filled)
 	if err != nil {
-		if err.Code == core.CodeInternal {
-			panics.Add(1)
-		}
-		answerError(node, err, elapsed)
+		answerError(node, err, took)
 		return
 	}
-	node.status = C.uint32_t(status)
-	node.elapsed_ns = C.int64_t(elapsed)
+	node.status, node.elapsed_ns = C.uint32_t(status), C.int64_t(took)
 	answer(node, fields, body)
 }
 
@@ -175,15 +215,24 @@ func answer(node *C.vp_node, fields, body []byte) {
 }
 
 func complete(node *C.vp_node, head, body []byte) {
-	size := len(head) + len(body)
-	if memory := reply(node, size); size == 0 || memory != nil {
-		copy(memory[copy(memory, head):], body)
-		node.fields_size, node.reply_size = C.uint32_t(len(head)), C.uint64_t(size)
-	} else {
-		node.code, node.fields_size, node.reply_size = C.VP_CODE_BODY_TOO_LARGE, 0, 0
+	if !writeReply(node, head, body) {
+		node.code = C.VP_CODE_BODY_TOO_LARGE
 	}
 	node.stage = C.VP_STAGE_DONE
 	push(node.reply_to, node)
+}
+
+// writeReply copies head and body into the node's reply memory, if there is enough memory to be had.
+func writeReply(node *C.vp_node, head, body []byte) bool {
+	size := len(head) + len(body)
+	memory := reply(node, size)
+	if size > 0 && memory == nil {
+		node.fields_size, node.reply_size = 0, 0
+		return false
+	}
+	copy(memory[copy(memory, head):], body)
+	node.fields_size, node.reply_size = C.uint32_t(len(head)), C.uint64_t(size)
+	return true
 }
 
 func answerError(node *C.vp_node, err *core.Error, elapsed time.Duration) {

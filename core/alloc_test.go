@@ -24,6 +24,8 @@ func (r *repeat) Respond(_ *Head, body *Body) error {
 	return nil
 }
 
+func (r *repeat) Cancelled() {}
+
 func (r *repeat) Done(err *Error) {
 	if r.left--; err != nil || r.left <= 0 {
 		r.failed = err

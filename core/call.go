@@ -15,6 +15,7 @@ type (
 	Fields  = h1.Fields
 	Head    = h1.Head
 	Body    = h1.Body
+	Source  = h1.Source
 )
 
 // Sink takes the outcome of a call.
@@ -22,6 +23,9 @@ type Sink interface {
 	// Respond is called with the head of the final response and reads the body as far as it wants it. An error of its
 	// own ends the call. Head and Body are valid until Done returns. Not called when there is no response.
 	Respond(head *Head, body *Body) error
+	// Cancelled says that the call was cancelled: a Respond that waits for something else than the body is to return.
+	// It may come at any time before Done, on any goroutine, and must not wait.
+	Cancelled()
 	// Done is called once, last. By then the request's memory is not used any more.
 	Done(err *Error)
 }
@@ -33,13 +37,15 @@ type Call struct {
 	// Timeout is the time for the whole call: queueing, connecting, sending, the response with its body. Zero means
 	// the pool's own, Config.Timeout.
 	Timeout time.Duration
+	// Stream makes the timeout end with the head of the response: its body may take as long as it goes on.
+	Stream bool
 	// ID tells this use of the Call from others; not zero, and new each time. Cancel needs it.
 	ID uint64
 
 	pool     *Pool
 	attempt  attempt
 	started  time.Time
-	deadline time.Time
+	deadline time.Time // zero: none
 
 	prev, next *Call // in pool.active
 }
@@ -50,7 +56,15 @@ type attempt struct {
 	exchange h1.Exchange
 }
 
-func (a *attempt) Respond(head *h1.Head, body *h1.Body) error { return a.call.Sink.Respond(head, body) }
+func (a *attempt) Respond(head *h1.Head, body *h1.Body) error {
+	call := a.call
+	if call.Stream {
+		call.pool.active.relax(call)
+	}
+	return call.Sink.Respond(head, body)
+}
+
+func (a *attempt) Cancelled() { a.call.Sink.Cancelled() }
 
 func (a *attempt) Done(err *h1.Error) {
 	call := a.call
@@ -86,6 +100,8 @@ func (c *collector) Respond(head *Head, body *Body) error {
 	return err
 }
 
+func (c *collector) Cancelled() {}
+
 func (c *collector) Done(err *Error) {
 	c.err = err
 	close(c.done)
@@ -119,4 +135,9 @@ type callList struct {
 	timer *time.Timer
 	done  uint64
 	fails uint64
+
+	// Set once: the limits besides the deadlines, and what the timer calls (a method value made for each call would
+	// allocate).
+	options *h1.Options
+	expire  func()
 }

@@ -2,8 +2,20 @@ package core
 
 import "time"
 
-// add notes a call and makes sure that expire runs at its deadline.
-func (l *callList) add(c *Call, expire func()) {
+// watches reports whether some limit could end a call before its deadline does, so that it is worth being noted what
+// the call waits for.
+func (l *callList) watches(stream bool, timeout time.Duration) bool {
+	shortest, ok := l.options.Shortest()
+	return ok && (stream || shortest < timeout)
+}
+
+// add notes a call and makes sure that expire runs when one of its limits may be reached.
+func (l *callList) add(c *Call) {
+	first := c.deadline
+	if c.attempt.exchange.Watched {
+		shortest, _ := l.options.Shortest()
+		first = earlier(first, c.started.Add(shortest))
+	}
 	l.mu.Lock()
 	c.prev, c.next = nil, l.first
 	if l.first != nil {
@@ -11,19 +23,26 @@ func (l *callList) add(c *Call, expire func()) {
 	}
 	l.first = c
 	l.size++
-	if l.armed.IsZero() || c.deadline.Before(l.armed) {
-		l.arm(c.deadline, expire)
+	if l.armed.IsZero() || first.Before(l.armed) {
+		l.arm(first)
 	}
+	l.mu.Unlock()
+}
+
+// relax takes the deadline from a call: only the waits of its exchange are limited from now on.
+func (l *callList) relax(c *Call) {
+	l.mu.Lock()
+	c.deadline = time.Time{}
 	l.mu.Unlock()
 }
 
 // expireAgain is when a call that is past its deadline but still there is cancelled once more.
 const expireAgain = 10 * time.Millisecond
 
-func (l *callList) arm(at time.Time, expire func()) {
+func (l *callList) arm(at time.Time) {
 	l.armed = at
 	if l.timer == nil {
-		l.timer = time.AfterFunc(time.Until(at), expire)
+		l.timer = time.AfterFunc(time.Until(at), l.expire)
 	} else {
 		l.timer.Reset(time.Until(at))
 	}
@@ -48,38 +67,62 @@ func (l *callList) remove(c *Call, ok bool) {
 	l.mu.Unlock()
 }
 
-// expired returns the calls whose deadline has passed and arms the timer for the next one.
-func (l *callList) expired(now time.Time, expire func()) []dueCall {
+// expired returns the calls that have reached a limit and arms the timer for the next one.
+func (l *callList) expired(now time.Time) []dueCall {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var due []dueCall
 	var next time.Time
+	// A call that has not come as far as its exchange yet ignores the cancel: look again soon.
+	soon, patience := now.Add(expireAgain), now.Add(l.patience())
 	for c := l.first; c != nil; c = c.next {
-		switch {
-		case !now.Before(c.deadline):
-			due = append(due, dueCall{c, c.ID})
-			// A call that has not come as far as its exchange yet ignores the cancel: look again soon.
-			if soon := now.Add(expireAgain); next.IsZero() || soon.Before(next) {
-				next = soon
+		var cause error
+		var watch time.Time
+		if !c.deadline.IsZero() && !now.Before(c.deadline) {
+			cause = errDeadline
+		} else if c.attempt.exchange.Watched {
+			if overdue, at := c.attempt.exchange.Overdue(l.options, now); overdue != nil {
+				cause = overdue
+			} else if watch = at; watch.Before(patience) {
+				watch = patience
 			}
-		case next.IsZero() || c.deadline.Before(next):
-			next = c.deadline
 		}
+		if cause != nil {
+			due = append(due, dueCall{c, c.ID, cause})
+			next = earlier(next, soon)
+			continue
+		}
+		next = earlier(earlier(next, c.deadline), watch)
 	}
 	l.armed = time.Time{}
 	if !next.IsZero() {
-		l.arm(next, expire)
+		l.arm(next)
 	}
 	return due
 }
 
-// all returns the calls under way.
-func (l *callList) all() []dueCall {
+// patience is how late a wait may be found to be too long. Waits begin and end all the time; each could ask for a look
+// of its own at all calls.
+func (l *callList) patience() time.Duration {
+	shortest, _ := l.options.Shortest()
+	return min(max(shortest/16, time.Millisecond), 100*time.Millisecond)
+}
+
+// earlier is the earlier of two times; zero means never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
+}
+
+// all returns the calls under way, to be cancelled with cause.
+func (l *callList) all(cause error) []dueCall {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	calls := make([]dueCall, 0, l.size)
 	for c := l.first; c != nil; c = c.next {
-		calls = append(calls, dueCall{c, c.ID})
+		calls = append(calls, dueCall{c, c.ID, cause})
 	}
 	return calls
 }
@@ -95,8 +138,9 @@ func (l *callList) stop() {
 
 // dueCall names one use of a Call: by the time it is cancelled the Call may serve another request.
 type dueCall struct {
-	call *Call
-	id   uint64
+	call  *Call
+	id    uint64
+	cause error
 }
 
-func (d dueCall) cancel(cause error) { d.call.attempt.exchange.Cancel(d.id, cause) }
+func (d dueCall) cancel() { d.call.attempt.exchange.Cancel(d.id, d.cause) }

@@ -53,7 +53,8 @@ func (e *Error) Unwrap() error { return e.Err }
 var (
 	errDeadline   = errors.New("the deadline passed")
 	errPoolClosed = errors.New("the client was closed")
-	// ErrCallerLeft is the cause of a call whose caller does not want its outcome any more.
+	// ErrCallerLeft is the cause of a call whose caller does not want its outcome any more; a Sink may also return it
+	// from Respond.
 	ErrCallerLeft = errors.New("the caller left")
 	// ErrTooLarge is what a Sink returns from Respond when it cannot take a body of that size.
 	ErrTooLarge = errors.New("the response body is too large to be held in memory")
@@ -68,6 +69,8 @@ var codes = [...]Code{
 	h1.KindClosed:          CodeUpstreamClosed,
 	h1.KindProtocol:        CodeUpstreamProtocol,
 	h1.KindTooLarge:        CodeBodyTooLarge,
+	h1.KindPoolTimeout:     CodePoolTimeout,
+	h1.KindReadTimeout:     CodeReadTimeout,
 	h1.KindExhausted:       CodePoolExhausted,
 	h1.KindCancelled:       CodeCancelled,
 	h1.KindTransportClosed: CodeClientClosed,
@@ -91,6 +94,9 @@ func callError(err *h1.Error) *Error {
 		case errors.Is(err, errPoolClosed):
 			e.Code, e.Message = CodeClientClosed, "the client was closed"
 		}
+	}
+	if errors.Is(err, ErrCallerLeft) {
+		e.Code = CodeCancelled
 	}
 	if errors.Is(err, ErrTooLarge) {
 		e.Code, e.Message = CodeBodyTooLarge, ErrTooLarge.Error()

@@ -11,7 +11,6 @@ type Pool struct {
 	upstream *upstream
 	active   callList
 	closed   atomic.Bool
-	onExpire func() // expire, bound once: a method value made for each call would allocate
 }
 
 // NewPool returns a pool for a validated configuration. It connects when it is first used.
@@ -24,7 +23,7 @@ func NewPool(config Config) (*Pool, error) {
 		return nil, err
 	}
 	p := &Pool{config: config, upstream: newUpstream(target)}
-	p.onExpire = p.expire
+	p.active.options, p.active.expire = p.upstream.transport.Options(), p.expire
 	return p, nil
 }
 
@@ -41,9 +40,14 @@ func (p *Pool) Start(call *Call) {
 	call.attempt.call = call
 	exchange := &call.attempt.exchange
 	exchange.Request, exchange.Receiver, exchange.ID = call.Request, &call.attempt, call.ID
-	p.active.add(call, p.onExpire)
+	// A limit that the deadline always comes before needs no watching.
+	exchange.Watched = p.active.watches(call.Stream, timeout)
+	p.active.add(call)
 	if p.closed.Load() {
 		p.active.remove(call, false)
+		if source := call.Request.Source; source != nil {
+			source.Close()
+		}
 		call.Sink.Done(&Error{Code: CodeClientClosed, Message: "the client is closed"})
 		return
 	}
@@ -55,8 +59,8 @@ func (p *Pool) end(call *Call, ok bool) { p.active.remove(call, ok) }
 
 // expire ends the calls whose deadline has passed.
 func (p *Pool) expire() {
-	for _, due := range p.active.expired(time.Now(), p.onExpire) {
-		due.cancel(errDeadline)
+	for _, due := range p.active.expired(time.Now()) {
+		due.cancel()
 	}
 }
 
@@ -66,8 +70,8 @@ func (p *Pool) Close() {
 	if p.closed.Swap(true) {
 		return
 	}
-	for _, call := range p.active.all() {
-		call.cancel(errPoolClosed)
+	for _, call := range p.active.all(errPoolClosed) {
+		call.cancel()
 	}
 	p.upstream.transport.Close()
 	p.active.stop()

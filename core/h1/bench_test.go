@@ -54,6 +54,8 @@ func (a *again) Respond(_ *Head, body *Body) error {
 	return nil
 }
 
+func (a *again) Cancelled() {}
+
 func (a *again) Done(err *Error) {
 	if a.left--; err != nil || a.left == 0 {
 		a.failed = err

@@ -30,15 +30,20 @@ type Body struct {
 	remaining int64 // of the body, or of the current chunk
 	length    int64
 	inChunk   bool
-	overhead  int // bytes of chunk extensions so far
+	afterData bool  // the CRLF after the data of a chunk is still to come
+	overhead  int   // bytes of chunk extensions so far
+	limit     int64 // bytes that may still come; only if limited
+	limited   bool
 	done      bool
 	err       *Error
 }
 
-func (b *Body) reset(c *conn, head *Head, method string) {
-	*b = Body{conn: c, length: head.length}
+// reset begins the body of the response whose head has been read.
+func (b *Body) reset(c *conn, ex *Exchange) *Error {
+	head, limit := &c.head, ex.transport.options.MaxResponseBody
+	*b = Body{conn: c, length: head.length, limit: limit, limited: limit > 0}
 	switch {
-	case method == "HEAD" || head.Status == 204 || head.Status == 304:
+	case ex.Request.Method == "HEAD" || head.Status == 204 || head.Status == 304:
 		b.framing, b.length, b.done = bodyNone, 0, true
 	case head.chunked:
 		b.framing = bodyChunked
@@ -47,10 +52,22 @@ func (b *Body) reset(c *conn, head *Head, method string) {
 	default:
 		b.framing = bodyUntilClose
 	}
+	if b.limited && b.length > limit {
+		return tooLarge("response", limit)
+	}
+	return nil
 }
 
 // Length is the size of the body in bytes, or -1 while it is unknown.
 func (b *Body) Length() int64 { return b.length }
+
+// Ended reports whether all of the body has been read.
+func (b *Body) Ended() bool { return b.done }
+
+// Arrived reports whether what is left of the body is in memory already: Whole will not wait.
+func (b *Body) Arrived() bool {
+	return b.done || (b.framing == bodyLength && b.remaining <= int64(b.conn.buffered()))
+}
 
 // Read implements io.Reader. It reads from the socket straight into p where the framing allows it.
 func (b *Body) Read(p []byte) (int, error) {
@@ -64,9 +81,12 @@ func (b *Body) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	n, err := b.read(p)
+	if err == nil {
+		err = b.took(n)
+	}
 	if err != nil {
 		b.err = err
-		return n, err
+		return 0, err
 	}
 	if n == 0 && b.done {
 		return 0, io.EOF
@@ -74,48 +94,91 @@ func (b *Body) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (b *Body) read(p []byte) (int, *Error) {
-	switch b.framing {
-	case bodyChunked:
-		if !b.inChunk {
-			if err := b.nextChunk(); err != nil || b.done {
-				return 0, err
+// ReadArrived is Read, and goes on as long as more has arrived: it waits for the first byte only.
+func (b *Body) ReadArrived(p []byte) (int, error) {
+	n, err := b.Read(p)
+	for err == nil && n < len(p) && !b.done {
+		more := 0
+		switch {
+		case b.ready():
+			more, err = b.Read(p[n:])
+		case b.conn.buffered() == 0 && (b.inChunk || b.framing != bodyChunked):
+			if more = b.conn.readNow(b.clip(p[n:])); more == 0 {
+				return n, nil
 			}
+			if failure := b.took(more); failure != nil {
+				b.err, more = failure, 0
+				return n, nil
+			}
+		default:
+			return n, nil
 		}
-		n, err := b.readData(p)
-		if err == nil && b.remaining == 0 {
-			b.inChunk = false
-			err = b.chunkEnd()
-		}
-		return n, err
-	case bodyLength:
-		n, err := b.readData(p)
-		b.done = err == nil && b.remaining == 0
-		return n, err
-	default: // bodyUntilClose
-		n, err := b.conn.readSome(p)
-		if err == io.EOF {
-			b.done = true
-			return 0, nil
-		}
-		if err != nil {
-			return n, b.conn.readError(err, PhaseBody)
-		}
-		return n, nil
+		n += more
 	}
+	if n > 0 {
+		return n, nil // the next Read says what b.err says
+	}
+	return n, err
 }
 
-// readData reads at most the bytes that remain of the body or the chunk.
-func (b *Body) readData(p []byte) (int, *Error) {
-	if int64(len(p)) > b.remaining {
-		p = p[:b.remaining]
+// ready reports whether Read finds something in the buffer.
+func (b *Body) ready() bool {
+	pending := b.conn.pending()
+	if b.framing != bodyChunked || b.inChunk {
+		return len(pending) > 0
 	}
-	n, err := b.conn.readSome(p)
-	b.remaining -= int64(n)
-	if err != nil && b.remaining > 0 {
-		return n, b.conn.readError(err, PhaseBody)
+	if b.afterData {
+		pending = pending[min(2, len(pending)):]
+	}
+	line := bytes.IndexByte(pending, '\n')
+	return line >= 0 && len(pending) >= line+3 // and the first bytes of the chunk, or the end of the last one
+}
+
+// read reads at most what remains of the body or the chunk; took accounts for it.
+func (b *Body) read(p []byte) (int, *Error) {
+	if b.framing == bodyChunked && !b.inChunk {
+		if err := b.nextChunk(); err != nil || b.done {
+			return 0, err
+		}
+	}
+	n, err := b.conn.readSome(b.clip(p))
+	switch {
+	case err == nil, n > 0:
+	case err == io.EOF && b.framing == bodyUntilClose:
+		b.done = true
+	default:
+		return 0, b.conn.readError(err, PhaseBody)
 	}
 	return n, nil
+}
+
+// clip cuts p to what may be read before the framing has to be looked at.
+func (b *Body) clip(p []byte) []byte {
+	if b.framing != bodyUntilClose && int64(len(p)) > b.remaining {
+		return p[:b.remaining]
+	}
+	return p
+}
+
+// took notes that n bytes of data were read.
+func (b *Body) took(n int) *Error {
+	if b.limited && b.length < 0 {
+		if b.limit -= int64(n); b.limit < 0 {
+			return tooLarge("response", b.conn.ex.transport.options.MaxResponseBody)
+		}
+	}
+	if b.framing == bodyUntilClose || b.done {
+		return nil
+	}
+	if b.remaining -= int64(n); b.remaining == 0 {
+		if b.framing == bodyLength {
+			b.done = true
+		} else {
+			// The CRLF behind the data is looked at with the next chunk: what has come is handed on at once.
+			b.inChunk, b.afterData = false, true
+		}
+	}
+	return nil
 }
 
 // Whole reads a body of known length and returns it in the connection's buffer: valid until Receiver.Done returns.
@@ -136,6 +199,12 @@ func (b *Body) Whole() ([]byte, *Error) {
 
 // nextChunk reads chunk-size [chunk-ext] CRLF, and the trailer section after the last chunk.
 func (b *Body) nextChunk() *Error {
+	if b.afterData {
+		if err := b.chunkEnd(); err != nil {
+			return err
+		}
+		b.afterData = false
+	}
 	line, err := b.line(maxChunkLine, "chunk size")
 	if err != nil {
 		return err

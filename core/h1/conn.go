@@ -45,6 +45,7 @@ type conn struct {
 	mode               readMode
 	readInto, writeOut []byte
 	readN, writeN      int
+	look               bool // the next read does not wait
 	readErr, writeErr  error
 	probe              [1]byte
 
@@ -213,7 +214,7 @@ func (c *conn) onReadable(fd uintptr) bool {
 		c.readInto = c.buf
 	}
 	c.readN, c.readErr = readSocket(fd, c.readInto)
-	return c.readErr != syscall.EAGAIN
+	return c.look || c.readErr != syscall.EAGAIN
 }
 
 // onWritable makes one attempt to send writeOut on a claimed connection, which becomes busy with it. It reports
@@ -234,6 +235,10 @@ func (c *conn) receiveInto(p []byte) (int, error) {
 	if c.readErr != nil {
 		return 0, c.readErr
 	}
+	if ex := c.ex; ex.Watched && ex.responded && !c.look {
+		ex.waits.begin(waitBody)
+		defer ex.waits.end(waitBody)
+	}
 	if !c.plain() {
 		n, err := c.Conn.Read(p)
 		if n > 0 {
@@ -246,6 +251,20 @@ func (c *conn) receiveInto(p []byte) (int, error) {
 		return 0, err
 	}
 	return c.readN, c.readErr
+}
+
+// readNow reads what the socket has into p, without waiting. Zero bytes may mean anything: the next read will tell.
+func (c *conn) readNow(p []byte) int {
+	if !c.plain() {
+		return 0
+	}
+	c.look = true
+	n, err := c.receiveInto(p)
+	c.look = false
+	if err == syscall.EAGAIN {
+		c.readErr = nil
+	}
+	return n
 }
 
 // leftover reports whether the upstream sent more than its response. TLS may hold decrypted bytes that neither the

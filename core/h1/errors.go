@@ -35,7 +35,9 @@ const (
 	KindTLS                             // handshake or certificate refused
 	KindClosed                          // closed or reset by the upstream before the response was complete
 	KindProtocol                        // the upstream's bytes are not acceptable HTTP
-	KindTooLarge                        // the body exceeds what the receiver takes
+	KindTooLarge                        // a body exceeds its limit
+	KindPoolTimeout                     // no connection became free within the pool timeout
+	KindReadTimeout                     // the upstream did not go on within the first-byte or idle timeout
 	KindExhausted                       // all connections busy and the queue full
 	KindCancelled                       // Cancel was called; Err is its cause
 	KindTransportClosed                 // the transport was closed

@@ -16,6 +16,9 @@ type Receiver interface {
 	// Respond is called with the head of the final response and reads the body as far as it wants it. An error ends
 	// the exchange with it; a body that is not read to its end costs the connection. Not called without a response.
 	Respond(head *Head, body *Body) error
+	// Cancelled says that the exchange was cancelled: a Respond that waits for something else than the body is to return.
+	// It may come at any time before Done, on any goroutine, and must not wait.
+	Cancelled()
 	// Done is called once, last. By then the connection is free and the request's memory is not used any more.
 	Done(err *Error)
 }
@@ -28,6 +31,8 @@ type Exchange struct {
 	// ID tells this use of the Exchange from earlier and later ones, so that a late Cancel cannot hit another request.
 	// Not zero, and new for each Start.
 	ID uint64
+	// Watched makes Overdue know what the exchange waits for; it costs a look at the clock for each wait.
+	Watched bool
 
 	transport *Transport
 	out       *[]byte // the request head, with the body if that is small
@@ -40,10 +45,11 @@ type Exchange struct {
 	sending   sync.Mutex     // held while sendOn tries to send
 	uploading bool           // a goroutine sends the rest; guarded by sending
 	uploader  sync.WaitGroup // that goroutine
-	uploaded  atomic.Bool    // it is done
-	blocked   atomic.Bool    // the upstream does not take more for now
-	wrote     int            // bytes; settled once neither of the two is at work
+	uploaded  atomic.Bool    // the whole request is out, or the goroutine has ended
+	blocked   atomic.Bool    // the upstream does not take more for now, or the source has nothing more
+	wrote     int64          // bytes; settled once neither of the two is at work
 	writeErr  error
+	waits     waits
 
 	mu         sync.Mutex // guards what Cancel needs
 	current    uint64     // ID from Start to Done, else 0
@@ -72,6 +78,9 @@ func (ex *Exchange) prepare(t *Transport) *Error {
 	ex.out = buffers.Get().(*[]byte)
 	head, err := ex.Request.appendHead((*ex.out)[:0], t.options.Authority)
 	ex.rest = ex.Request.Body
+	if limit := t.options.MaxRequestBody; err == nil && limit > 0 && ex.Request.length > limit {
+		return tooLarge("request", limit)
+	}
 	if err == nil && len(ex.rest) <= smallBody {
 		head = append(head, ex.rest...)
 		ex.rest = nil
@@ -89,6 +98,12 @@ func (ex *Exchange) finish() {
 		buffers.Put(ex.out)
 	}
 	ex.out, ex.rest = nil, nil
+	if source := ex.Request.Source; source != nil {
+		source.Close()
+	}
+	if ex.Watched {
+		ex.waits.reset()
+	}
 	ex.mu.Lock()
 	ex.current = 0
 	ex.mu.Unlock()
@@ -111,6 +126,10 @@ func (ex *Exchange) Cancel(id uint64, cause error) {
 	}
 	if ex.cause == nil {
 		ex.cause = cause
+		if source := ex.Request.Source; source != nil {
+			source.Stop()
+		}
+		ex.Receiver.Cancelled()
 	}
 	if ex.conn != nil {
 		ex.conn.interrupt()
@@ -145,7 +164,24 @@ func (ex *Exchange) detach() error {
 func (ex *Exchange) cancelled(phase Phase) *Error {
 	ex.mu.Lock()
 	defer ex.mu.Unlock()
-	return &Error{Kind: KindCancelled, Phase: phase, Message: "cancelled", Err: ex.cause}
+	return cancelledBy(ex.cause, phase)
+}
+
+// cancelledBy is the error of an exchange that was cancelled: the cause itself if it is one of this package's.
+func cancelledBy(cause error, phase Phase) *Error {
+	err := &Error{Kind: KindCancelled, Message: "cancelled", Err: cause}
+	if own, ok := cause.(*Error); ok {
+		*err = *own
+	}
+	err.Phase = phase
+	return err
+}
+
+// sent notes that the whole request is out.
+func (ex *Exchange) sent() {
+	if ex.Watched && ex.transport.options.FirstByteTimeout > 0 {
+		ex.waits.begin(waitHead)
+	}
 }
 
 // receive reads the response and gives the verdict: whether the connection can carry another exchange. It runs on the
@@ -162,7 +198,7 @@ func (ex *Exchange) receive(c *conn) (keep bool) {
 	complete := err == nil && c.body.done
 	uploaded := ex.stopUpload(c, complete)
 	if cause := ex.detach(); cause != nil {
-		err = &Error{Kind: KindCancelled, Message: "cancelled", Err: cause}
+		err = cancelledBy(cause, phase)
 	}
 	if err != nil {
 		if phase == PhaseHead && !uploaded {
@@ -202,8 +238,7 @@ func (ex *Exchange) readHead(c *conn) *Error {
 		c.fields = c.parser.pack(c.fields[:0], block, ex.Request.Gateway)
 		c.head = c.parser.head
 		c.head.Fields = c.fields
-		c.body.reset(c, &c.head, ex.Request.Method)
-		return nil
+		return c.body.reset(c, ex)
 	}
 }
 
@@ -212,7 +247,12 @@ func (c *conn) readHeadBlock(ex *Exchange) (int, *Error) {
 	c.parser.reset(ex.transport.options.MaxHeadBytes, ex.transport.options.MaxHeadFields)
 	for {
 		if c.buffered() > 0 {
-			ex.responded = true
+			if !ex.responded {
+				ex.responded = true
+				if ex.Watched {
+					ex.waits[waitHead].Store(answered)
+				}
+			}
 			if size, err := c.parser.feed(c.pending()); size > 0 || err != nil {
 				return size, err
 			}
@@ -233,6 +273,9 @@ func (ex *Exchange) endOn(c *conn) {
 	if err := ex.err; err != nil && err.Kind == KindClosed && err.Reused && !err.Sent && ex.retried < maxStale {
 		ex.retried++
 		ex.err = nil
+		if ex.Watched {
+			ex.waits.reset()
+		}
 		t.drop(c)
 		t.dispatch(ex)
 		return

@@ -19,10 +19,15 @@ type Request struct {
 	Fields Fields
 	// Body is the whole body; nil sends none.
 	Body []byte
+	// Source, if there is one, yields the body instead of Body. It is sent with the Content-Length that Fields hold, or
+	// chunked without one.
+	Source Source
 	// Gateway forwards on behalf of a client: hop-by-hop fields are removed both ways (RFC 9110 section 7.6.1).
 	Gateway bool
 	// PreserveHost, with Gateway, sends the Host field of Fields instead of the upstream's authority.
 	PreserveHost bool
+
+	length int64 // of the body; -1 while it is unknown. Set by appendHead.
 }
 
 // Fields is a list of header lines in the form that crosses the border: for each line the sizes of name and value as
@@ -85,6 +90,12 @@ func (r *Request) appendHead(dst []byte, authority string) ([]byte, *Error) {
 	}
 	dst = append(dst, host...)
 	dst = append(dst, '\r', '\n')
+	r.length = int64(len(r.Body))
+	if r.Source != nil {
+		if r.length, err = r.declaredLength(); err != nil {
+			return dst, err
+		}
+	}
 	var hops nominated
 	if r.Gateway {
 		hops = nominate(r.Fields)
@@ -101,9 +112,12 @@ func (r *Request) appendHead(dst []byte, authority string) ([]byte, *Error) {
 			dst = append(dst, '\r', '\n')
 		}
 	}
-	if len(r.Body) > 0 || sendsEmptyBody(r.Method) {
+	switch {
+	case r.length < 0:
+		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	case r.length > 0 || r.Source != nil || sendsEmptyBody(r.Method):
 		dst = append(dst, "Content-Length: "...)
-		dst = strconv.AppendInt(dst, int64(len(r.Body)), 10)
+		dst = strconv.AppendInt(dst, r.length, 10)
 		dst = append(dst, '\r', '\n')
 	}
 	return append(dst, '\r', '\n'), nil
@@ -151,7 +165,7 @@ func (r *Request) checkField(name, value []byte, hops nominated) (keep bool, err
 		}
 	case len("content-length"):
 		if equalFold(name, "content-length") {
-			if !r.Gateway && !isLength(value, len(r.Body)) {
+			if !r.Gateway && r.Source == nil && !isLength(value, len(r.Body)) {
 				return false, invalidHeader("header Content-Length is %q but the body has %d bytes; leave it out", value, len(r.Body))
 			}
 			return false, nil
@@ -170,6 +184,22 @@ func (r *Request) checkField(name, value []byte, hops nominated) (keep bool, err
 		}
 	}
 	return !r.Gateway || !hops.strips(name), nil
+}
+
+// declaredLength is the Content-Length of a body that comes from a source, or -1 without one.
+func (r *Request) declaredLength() (int64, *Error) {
+	declared := int64(-1)
+	for name, value := range r.Fields.All {
+		if !equalFold(name, "content-length") {
+			continue
+		}
+		length, ok := parseLength(value)
+		if !ok || declared >= 0 {
+			return 0, invalidHeader("header Content-Length is %.40q; one number of bytes is allowed", value)
+		}
+		declared = length
+	}
+	return declared, nil
 }
 
 func isLength(value []byte, length int) bool {

@@ -11,6 +11,9 @@ import (
 // without telling Go's scheduler, which would otherwise prepare for a wait each time, and wake its monitor thread
 // whenever a request ends an idle moment: two thread switches for every request of a quiet gateway.
 
+// noSignal makes a write to a peer that has gone an error, not a SIGPIPE to the process that embeds the core.
+const noSignal = unix.MSG_NOSIGNAL
+
 // readSocket is read(2) with Go's conventions: io.EOF at the end, EINTR retried, EAGAIN passed on.
 func readSocket(fd uintptr, p []byte) (int, error) {
 	for {

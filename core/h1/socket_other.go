@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// noSignal is not needed: Go sets SO_NOSIGPIPE on every socket of these systems.
+const noSignal = 0
+
 // readSocket is read(2) with Go's conventions: io.EOF at the end, EINTR retried, EAGAIN passed on.
 func readSocket(fd uintptr, p []byte) (int, error) {
 	for {

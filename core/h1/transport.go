@@ -66,6 +66,9 @@ func NewTransport(options Options) *Transport {
 	return &Transport{options: options, idle: newIdlePool(options.MaxConnections)}
 }
 
+// Options returns the transport's options, which never change.
+func (t *Transport) Options() *Options { return &t.options }
+
 // Start begins an exchange and returns without waiting for it. Its outcome goes to the receiver.
 func (t *Transport) Start(ex *Exchange) {
 	if err := ex.prepare(t); err != nil {
@@ -83,6 +86,9 @@ func (t *Transport) Start(ex *Exchange) {
 		t.dispatch(ex)
 	case t.waiters.size < t.options.MaxWaiting:
 		t.waiters.push(ex)
+		if ex.Watched {
+			ex.waits.begin(waitQueue)
+		}
 		t.mu.Unlock()
 	default:
 		t.mu.Unlock()
@@ -319,6 +325,9 @@ func (l *waitList) pop() *Exchange {
 	ex := l.head
 	if ex != nil {
 		l.remove(ex)
+		if ex.Watched {
+			ex.waits.end(waitQueue)
+		}
 	}
 	return ex
 }

@@ -124,6 +124,8 @@ func (r *recorder) Respond(head *Head, body *Body) error {
 	return err
 }
 
+func (r *recorder) Cancelled() {}
+
 func (r *recorder) Done(err *Error) {
 	r.err = err
 	r.times.Add(1)

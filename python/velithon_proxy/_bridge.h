@@ -24,6 +24,8 @@ typedef struct bridge_node {
     size_t packed_cap;
     struct bridge_node *next_free;
     int busy;
+    int parked;    /* here in the middle of its request, waiting for a read or the end */
+    int streaming; /* its head was delivered: what comes is body */
 } bridge_node;
 
 /* The receiving half of the border for one event loop; it outlives its Python object while requests are in flight. */
@@ -66,6 +68,11 @@ void bridge_node_free(bridge_node *entry);
 bridge_node *bridge_node_find(uint64_t token);
 bridge_node *bridge_node_at(uint64_t slot); /* NULL past the last one */
 uint64_t bridge_node_count(void);
+
+/* _bridge_reply.c */
+PyObject *bridge_reply_of(bridge_node *entry);
+int bridge_resolve(bridge_node *entry);
+int bridge_resolve_init(void);
 
 /* _bridge_fields.c */
 int bridge_pack_fields(bridge_node *entry, PyObject *headers);

@@ -54,8 +54,22 @@ class Channel:
         """Start a request and return the token for ``cancel``; its reply becomes the result of ``future``.
 
         The reply is ``(0, status, packed fields, body, elapsed_ns)``, or ``(code, phase, flags, message,
-        elapsed_ns)`` with a code of ``_errors.Code``. ``headers`` are packed ``bytes``, a ``dict``, a list or tuple
+        elapsed_ns)`` with a code of ``_errors.Code``. With ``FLAG_STREAM`` the body is ``None`` unless all of it has
+        arrived; ``read`` gives it then. ``headers`` are packed ``bytes``, a ``dict``, a list or tuple
         of pairs, or ``None``; ``body`` is bytes-like, ``str`` or ``None``.
+        """
+
+    def read(self, future: Future[Any], token: int, size: int, /) -> None:
+        """Ask for the next at most ``size`` bytes of a streamed body.
+
+        ``bytes`` become the result of ``future``, as soon as there are any; with the end of the body
+        ``(0, bytes, elapsed_ns)``, or the five members of a failure. One read at a time.
+        """
+
+    def send(self, future: Future[tuple[Any, ...]], token: int, piece: object, last: bool, /) -> int:
+        """Send a piece of the body of a request that was submitted with ``FLAG_UPLOAD``.
+
+        ``future`` is resolved once the piece is on its way (``result[0] == 0``), or when the request is over.
         """
 
     def cancel(self, token: int, /) -> None:

@@ -8,7 +8,6 @@ typedef struct channel_object {
     channel *state; /* NULL once closed */
 } channel_object;
 
-static PyObject *str_set_result, *str_done;
 static channel *orphans; /* channels whose loop is gone and whose requests are not */
 
 /* Hands a node to the core. This thread never enters Go on the way of a request: it would wait for a free processor of
@@ -43,68 +42,19 @@ static void give_buffer(bridge_node *entry, int wanted) {
     vp_queue_push(vp_core.submit_queue, &entry->node);
 }
 
-/* Steals its arguments. Py_BuildValue would parse a format for every reply. */
-static PyObject *pack_five(PyObject *a, PyObject *b, PyObject *c, PyObject *d, PyObject *e) {
-    PyObject *items[5] = {a, b, c, d, e}, *tuple = PyTuple_New(5);
-    for (int i = 0; i < 5; i++) {
-        if (items[i] == NULL)
-            Py_CLEAR(tuple);
-        else if (tuple == NULL)
-            Py_DECREF(items[i]);
-        else
-            (void)PyTuple_SetItem(tuple, i, items[i]); /* cannot fail: the tuple is new */
-    }
-    return tuple;
+/* Gives a parked node back to the core: with memory for more of the body, or without, which ends its request. */
+static void unpark(channel *state, bridge_node *entry) {
+    entry->parked = 0;
+    entry->node.kind = VP_KIND_BUFFER;
+    entry->node.direct = entry->direct != NULL ? (uint8_t *)PyBytes_AsString(entry->direct) : NULL;
+    state->in_flight++;
+    vp_in_flight++;
+    vp_queue_push(vp_core.submit_queue, &entry->node);
 }
 
-/* (0, status, fields, body, elapsed_ns), or (code, phase, outcome, message, elapsed_ns). */
-static PyObject *reply_of(bridge_node *entry) {
-    const vp_node *node = &entry->node;
-    if (node->code != VP_CODE_OK) {
-        PyObject *text = PyUnicode_DecodeUTF8(node->reply_size ? (const char *)node->reply : "",
-                                              (Py_ssize_t)node->reply_size, "replace");
-        return text == NULL ? NULL : Py_BuildValue("(IIINL)", node->code, node->phase, node->outcome, text, node->elapsed_ns);
-    }
-    PyObject *body = entry->direct;
-    entry->direct = NULL;
-    if (body == NULL)
-        body = PyBytes_FromStringAndSize((const char *)node->reply + node->fields_size,
-                                         (Py_ssize_t)(node->reply_size - node->fields_size));
-    return pack_five(PyLong_FromLong(VP_CODE_OK), PyLong_FromUnsignedLong(node->status),
-                     PyBytes_FromStringAndSize((const char *)node->reply, (Py_ssize_t)node->fields_size), body,
-                     PyLong_FromLongLong(node->elapsed_ns));
-}
-
-static int is_done(PyObject *future) {
-    PyObject *done = PyObject_CallMethodObjArgs(future, str_done, NULL);
-    const int result = done != NULL && PyObject_IsTrue(done) > 0;
-    Py_XDECREF(done);
-    PyErr_Clear();
-    return result;
-}
-
-/* Resolves the future of a completed node. A future that was cancelled meanwhile keeps its state. */
-static void resolve(bridge_node *entry) {
-    PyObject *reply = reply_of(entry);
-    PyObject *result = reply != NULL ? PyObject_CallMethodObjArgs(entry->future, str_set_result, reply, NULL) : NULL;
-    if (result == NULL) {
-        PyObject *type, *value, *traceback;
-        PyErr_Fetch(&type, &value, &traceback);
-        if (is_done(entry->future)) {
-            Py_XDECREF(type);
-            Py_XDECREF(value);
-            Py_XDECREF(traceback);
-        } else {
-            if (value != NULL && reply == NULL) { /* no memory for the reply: tell the caller instead of hanging */
-                Py_XDECREF(PyObject_CallMethod(entry->future, "set_exception", "O", value));
-                PyErr_Clear();
-            }
-            PyErr_Restore(type, value, traceback);
-            PyErr_WriteUnraisable(entry->future);
-        }
-    }
-    Py_XDECREF(result);
-    Py_XDECREF(reply);
+static void stop(channel *state, bridge_node *entry) {
+    Py_CLEAR(entry->direct);
+    unpark(state, entry);
 }
 
 /* Takes one node back from the core. wanted: somebody still waits for the outcome. */
@@ -116,9 +66,16 @@ static void take_back(channel *state, vp_node *node, int wanted) {
     }
     state->in_flight--;
     vp_in_flight--;
-    if (wanted && entry->future != NULL)
-        resolve(entry);
-    bridge_node_free(entry);
+    wanted = wanted && entry->future != NULL;
+    if (node->stage == VP_STAGE_DONE) {
+        if (wanted)
+            (void)bridge_resolve(entry);
+        bridge_node_free(entry);
+        return;
+    }
+    entry->parked = entry->streaming = 1; /* before the future is resolved: what waits for it may come back at once */
+    if ((!wanted || !bridge_resolve(entry)) && entry->parked)
+        stop(state, entry);
 }
 
 static vp_node *next_node(channel *state) {
@@ -168,7 +125,11 @@ static void abandon(channel *state) {
         bridge_node *entry = bridge_node_at(slot);
         if (entry == NULL)
             break;
-        if (entry->busy && entry->node.reply_to == &state->queue && entry->future != NULL)
+        if (!entry->busy || entry->node.reply_to != &state->queue)
+            continue;
+        if (entry->parked)
+            stop(state, entry);
+        else if (entry->future != NULL)
             submit_cancel(state, (uint64_t)entry->node.slot << 32 | entry->node.generation);
     }
     atomic_store(&state->queue.sleeping, 0); /* nobody will wait again: spare the wake-ups */
@@ -233,13 +194,9 @@ static PyObject *channel_new(PyTypeObject *type, PyObject *args, PyObject *keywo
     if (bridge_ready() < 0)
         return NULL;
     Py_XDECREF(bridge_reap(NULL, NULL));
-    if (str_set_result == NULL)
-        str_set_result = PyUnicode_InternFromString("set_result");
-    if (str_done == NULL)
-        str_done = PyUnicode_InternFromString("done");
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     channel_object *self = (channel_object *)allocate(type, 0);
-    if (self == NULL || str_set_result == NULL || str_done == NULL) {
+    if (self == NULL || bridge_resolve_init() < 0) {
         Py_XDECREF((PyObject *)self);
         return NULL;
     }
@@ -372,15 +329,70 @@ static PyObject *channel_cancel(PyObject *self, PyObject *argument) {
     if (PyErr_Occurred())
         return NULL;
     /* In a forked child there is nothing to cancel, and an error would hide the reason for cancelling. */
-    if (state != NULL && !vp_forked && bridge_node_find(token) != NULL)
+    bridge_node *entry = state != NULL && !vp_forked ? bridge_node_find(token) : NULL;
+    if (entry != NULL && entry->parked)
+        stop(state, entry);
+    else if (entry != NULL)
         submit_cancel(state, token);
     Py_RETURN_NONE;
+}
+
+static PyObject *channel_read(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    channel *state = open_state(self);
+    if (state == NULL)
+        return NULL;
+    if (count != 3)
+        return PyErr_Format(PyExc_TypeError, "read takes 3 arguments, %zd given", count);
+    const uint64_t token = PyLong_AsUnsignedLongLong(args[1]);
+    const Py_ssize_t size = PyLong_AsSsize_t(args[2]);
+    if (PyErr_Occurred())
+        return NULL;
+    bridge_node *entry = bridge_node_find(token);
+    if (entry == NULL || !entry->parked || entry->node.reply_to != &state->queue || size <= 0) {
+        PyErr_SetString(PyExc_RuntimeError, "there is no response to read from");
+        return NULL;
+    }
+    entry->direct = PyBytes_FromStringAndSize(NULL, size);
+    if (entry->direct == NULL)
+        return NULL;
+    entry->node.direct_len = (uint64_t)size;
+    entry->future = Py_NewRef(args[0]);
+    unpark(state, entry);
+    Py_RETURN_NONE;
+}
+
+static PyObject *channel_send(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    if (open_state(self) == NULL)
+        return NULL;
+    if (count != 4)
+        return PyErr_Format(PyExc_TypeError, "send takes 4 arguments, %zd given", count);
+    const uint64_t token = PyLong_AsUnsignedLongLong(args[1]);
+    const int last = PyObject_IsTrue(args[3]);
+    if (PyErr_Occurred())
+        return NULL;
+    bridge_node *entry = bridge_node_new();
+    if (entry == NULL)
+        return NULL;
+    entry->node.kind = VP_KIND_PIECE;
+    entry->node.argument = token;
+    entry->node.flags = last ? VP_FLAG_LAST : 0;
+    if (lend_body(entry, args[2]) < 0) {
+        bridge_node_free(entry);
+        return NULL;
+    }
+    return hand_over_for(self, entry, args[0]);
 }
 
 static PyMethodDef channel_methods[] = {
     {"submit", (PyCFunction)(void (*)(void))channel_submit, METH_FASTCALL,
      "submit(future, pool, method, path, headers, body, timeout_ns, flags) -> int\n--\n\n"
      "Start a request; its reply becomes the result of future. Returns the token for cancel."},
+    {"read", (PyCFunction)(void (*)(void))channel_read, METH_FASTCALL,
+     "read(future, token, size)\n--\n\n"
+     "Ask for the next at most size bytes of a streamed body: bytes become the result of future."},
+    {"send", (PyCFunction)(void (*)(void))channel_send, METH_FASTCALL,
+     "send(future, token, piece, last) -> int\n--\n\n"
+     "Send a piece of a request body; future is resolved once it is on its way, or the request over."},
     {"cancel", channel_cancel, METH_O, "cancel(token)\n--\n\nCancel a request; one that is over is ignored."},
     {"measure", channel_measure, METH_VARARGS,
      "measure(future, kind, argument, timeout_ns) -> int\n--\n\n"

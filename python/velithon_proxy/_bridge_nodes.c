@@ -51,7 +51,7 @@ void bridge_node_free(bridge_node *entry) {
         entry->node.reply = NULL, entry->node.reply_cap = 0;
     }
     entry->node.direct = NULL;
-    entry->busy = 0;
+    entry->busy = entry->parked = entry->streaming = 0;
     entry->next_free = free_nodes;
     free_nodes = entry;
 }

@@ -6,6 +6,7 @@ import asyncio
 import json
 import warnings
 from asyncio import get_running_loop
+from collections.abc import AsyncIterable
 from types import TracebackType
 from typing import Any, Final
 
@@ -15,11 +16,15 @@ from ._headers import HeadersInput, pack
 from ._options import pool_config
 from ._query import QueryInput, append_query
 from ._response import ProxyResponse
+from ._stream import StreamContext, StreamResponse
+from ._upload import Upload
 
 BodyTypes = bytes | bytearray | memoryview | str
 
 _FLAG_GATEWAY: Final = 1
 _FLAG_PRESERVE_HOST: Final = 2
+_FLAG_STREAM: Final = 4
+_FLAG_UPLOAD: Final = 8
 
 
 class ProxyClient:
@@ -75,7 +80,7 @@ class ProxyClient:
         method: str,
         path: str,
         headers: HeadersInput = None,
-        body: BodyTypes | None = None,
+        body: BodyTypes | AsyncIterable[BodyTypes] | None = None,
         query_params: QueryInput = None,
     ) -> ProxyResponse:
         """Send one request and wait for its whole response.
@@ -86,7 +91,8 @@ class ProxyClient:
                 must be percent-encoded already. It never changes the host.
             headers: mapping or ``(name, value)`` pairs, ``str`` (Latin-1) or ``bytes``. Order, case and duplicates are
                 kept. ``Host`` replaces the upstream's authority; the framing fields are set by the client.
-            body: bytes-like or ``str`` (UTF-8).
+            body: bytes-like, ``str`` (UTF-8), or an asynchronous iterable of such pieces, which are sent as they come:
+                with the ``Content-Length`` that ``headers`` hold, or chunked without one.
             query_params: mapping or pairs, percent-encoded and appended to ``path``.
 
         Returns:
@@ -119,12 +125,42 @@ class ProxyClient:
         flags = (_FLAG_GATEWAY if gateway else 0) | (_FLAG_PRESERVE_HOST if preserve_host else 0)
         return await self._exchange(method, target, headers, body, flags)
 
+    def stream_request(
+        self,
+        method: str,
+        path: str,
+        headers: HeadersInput = None,
+        body: BodyTypes | AsyncIterable[BodyTypes] | None = None,
+        query_params: QueryInput = None,
+    ) -> StreamContext:
+        """Send one request and read the body of its response as it arrives.
+
+        ::
+
+            async with client.stream_request("GET", "/events") as response:
+                async for piece in response.aiter_bytes():
+                    ...
+
+        The arguments are those of :meth:`forward_request`. ``timeout_ms`` is the limit until the head of the response
+        is there; the body may then take as long as something of it arrives. Leaving the block early closes the
+        connection to the upstream at once.
+
+        Raises:
+            The same as :meth:`forward_request`, when the block is entered.
+        """
+        if query_params is not None:
+            path = append_query(path, query_params)
+        fields = headers if headers is None or type(headers) in (dict, list) else pack(headers)
+        return StreamContext(self, method, path, fields, body)
+
     async def _exchange(self, method: str, target: str, headers: Any, body: Any, flags: int) -> ProxyResponse:
         loop = get_running_loop()
         bound, channel = self._bound
         if bound is not loop:
             channel = self._bind(loop)
         future: asyncio.Future[Any] = loop.create_future()
+        if hasattr(body, "__aiter__"):
+            return await self._exchange_upload(channel, future, method, target, headers, body, flags)
         token = channel.submit(future, self._pool, method, target, headers, body, 0, flags)
         try:
             reply = await future
@@ -136,6 +172,66 @@ class ProxyClient:
             code, phase, outcome, message, elapsed_ns = reply
             raise reply_error(code, phase, outcome, message, elapsed_ns, self._target, method=method)
         return ProxyResponse(reply[1], reply[2], reply[3], self._target, reply[4])
+
+    async def _exchange_upload(
+        self,
+        channel: _bridge.Channel,
+        future: asyncio.Future[Any],
+        method: str,
+        target: str,
+        headers: Any,
+        body: Any,
+        flags: int,
+    ) -> ProxyResponse:
+        reply, _, upload = await self._begin_upload(channel, future, method, target, headers, body, flags)
+        await upload.stop()
+        return ProxyResponse(reply[1], reply[2], reply[3], self._target, reply[4])
+
+    async def _begin_upload(
+        self,
+        channel: _bridge.Channel,
+        future: asyncio.Future[Any],
+        method: str,
+        target: str,
+        headers: Any,
+        body: Any,
+        flags: int,
+    ) -> tuple[tuple[Any, ...], int, Upload]:
+        """Send a body piece by piece until there is a response, or its head for a stream."""
+        token = channel.submit(future, self._pool, method, target, headers, None, 0, flags | _FLAG_UPLOAD)
+        upload = Upload(get_running_loop(), channel, token, body)
+        try:
+            reply = await future
+        except BaseException:
+            channel.cancel(token)
+            await upload.stop()
+            raise
+        if reply[0]:
+            await upload.stop()
+            code, phase, outcome, message, elapsed_ns = reply
+            raise upload.failure or reply_error(code, phase, outcome, message, elapsed_ns, self._target, method=method)
+        return reply, token, upload
+
+    async def _open_stream(self, method: str, target: str, headers: Any, body: Any, flags: int = 0) -> StreamResponse:
+        loop = get_running_loop()
+        bound, channel = self._bound
+        if bound is not loop:
+            channel = self._bind(loop)
+        future: asyncio.Future[Any] = loop.create_future()
+        flags |= _FLAG_STREAM
+        if hasattr(body, "__aiter__"):
+            reply, token, upload = await self._begin_upload(channel, future, method, target, headers, body, flags)
+            return StreamResponse(reply, self._target, method, loop, channel, token, upload)
+        token = channel.submit(future, self._pool, method, target, headers, body, 0, flags)
+        try:
+            reply = await future
+        except BaseException:
+            channel.cancel(token)
+            raise
+        if reply[0]:
+            code, phase, outcome, message, elapsed_ns = reply
+            raise reply_error(code, phase, outcome, message, elapsed_ns, self._target, method=method)
+        return StreamResponse(reply, self._target, method, loop, channel, token, None)
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> _bridge.Channel:
         """Tie the client to the running loop and open its pool if this is the first use."""

@@ -1,0 +1,113 @@
+/* _bridge_reply.c: what the core answered, as Python objects in a future. */
+#include "_bridge.h"
+
+static PyObject *str_set_result, *str_done;
+
+int bridge_resolve_init(void) {
+    if (str_set_result == NULL)
+        str_set_result = PyUnicode_InternFromString("set_result");
+    if (str_done == NULL)
+        str_done = PyUnicode_InternFromString("done");
+    return str_set_result != NULL && str_done != NULL ? 0 : -1;
+}
+
+/* Steals its arguments. Py_BuildValue would parse a format for every reply. */
+static PyObject *pack_five(PyObject *a, PyObject *b, PyObject *c, PyObject *d, PyObject *e) {
+    PyObject *items[5] = {a, b, c, d, e}, *tuple = PyTuple_New(5);
+    for (int i = 0; i < 5; i++) {
+        if (items[i] == NULL)
+            Py_CLEAR(tuple);
+        else if (tuple == NULL)
+            Py_DECREF(items[i]);
+        else
+            (void)PyTuple_SetItem(tuple, i, items[i]); /* cannot fail: the tuple is new */
+    }
+    return tuple;
+}
+
+/* The memory that the core filled, cut to what it holds. A bytes object that nobody has seen yet may still be made
+ * shorter where it is, as long as that does not waste much of it; a much shorter one is a copy. */
+static PyObject *take_direct(bridge_node *entry) {
+    PyObject *data = entry->direct;
+    const uint64_t filled = entry->node.direct_len;
+    entry->direct = NULL;
+    if (data == NULL)
+        return PyBytes_FromStringAndSize(NULL, 0);
+    const uint64_t size = (uint64_t)PyBytes_Size(data);
+    if (filled == size)
+        return data;
+    char *start = PyBytes_AsString(data);
+    if (filled >= size / 2) {
+        Py_SET_SIZE((PyVarObject *)data, (Py_ssize_t)filled);
+        start[filled] = 0;
+        return data;
+    }
+    PyObject *shorter = PyBytes_FromStringAndSize(start, (Py_ssize_t)filled);
+    Py_DECREF(data);
+    return shorter;
+}
+
+/* A whole reply or the head of a stream: (0, status, fields, body or None, elapsed_ns). The body of a stream: bytes, and
+ * with its end (0, bytes, elapsed_ns). A failure: (code, phase, outcome, message, elapsed_ns). */
+PyObject *bridge_reply_of(bridge_node *entry) {
+    const vp_node *node = &entry->node;
+    if (node->stage == VP_STAGE_DATA)
+        return take_direct(entry);
+    if (node->stage == VP_STAGE_DONE && node->code != VP_CODE_OK) {
+        PyObject *text = PyUnicode_DecodeUTF8(node->reply_size ? (const char *)node->reply : "",
+                                              (Py_ssize_t)node->reply_size, "replace");
+        return text == NULL ? NULL : Py_BuildValue("(IIINL)", node->code, node->phase, node->outcome, text, node->elapsed_ns);
+    }
+    if (node->stage == VP_STAGE_DONE && entry->streaming) {
+        PyObject *rest = take_direct(entry);
+        return rest == NULL ? NULL : Py_BuildValue("(INL)", VP_CODE_OK, rest, node->elapsed_ns);
+    }
+    PyObject *body;
+    if (node->stage == VP_STAGE_HEAD)
+        body = Py_NewRef(Py_None);
+    else if (entry->direct != NULL)
+        body = take_direct(entry);
+    else
+        body = PyBytes_FromStringAndSize((const char *)node->reply + node->fields_size,
+                                         (Py_ssize_t)(node->reply_size - node->fields_size));
+    return pack_five(PyLong_FromLong(VP_CODE_OK), PyLong_FromUnsignedLong(node->status),
+                     PyBytes_FromStringAndSize((const char *)node->reply, (Py_ssize_t)node->fields_size), body,
+                     PyLong_FromLongLong(node->elapsed_ns));
+}
+
+static int is_done(PyObject *future) {
+    PyObject *done = PyObject_CallMethodObjArgs(future, str_done, NULL);
+    const int result = done != NULL && PyObject_IsTrue(done) > 0;
+    Py_XDECREF(done);
+    PyErr_Clear();
+    return result;
+}
+
+/* Resolves the future of a node. 0: it was cancelled meanwhile and keeps its state. */
+int bridge_resolve(bridge_node *entry) {
+    PyObject *future = entry->future;
+    entry->future = NULL;
+    PyObject *reply = bridge_reply_of(entry);
+    PyObject *result = reply != NULL ? PyObject_CallMethodObjArgs(future, str_set_result, reply, NULL) : NULL;
+    const int taken = result != NULL;
+    if (result == NULL) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        if (is_done(future)) {
+            Py_XDECREF(type);
+            Py_XDECREF(value);
+            Py_XDECREF(traceback);
+        } else {
+            if (value != NULL && reply == NULL) { /* no memory for the reply: tell the caller instead of hanging */
+                Py_XDECREF(PyObject_CallMethod(future, "set_exception", "O", value));
+                PyErr_Clear();
+            }
+            PyErr_Restore(type, value, traceback);
+            PyErr_WriteUnraisable(future);
+        }
+    }
+    Py_XDECREF(result);
+    Py_XDECREF(reply);
+    Py_DECREF(future);
+    return taken;
+}

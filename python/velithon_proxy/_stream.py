@@ -1,0 +1,235 @@
+"""Responses whose body is read as it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from . import _bridge
+from ._errors import ProxyError, reply_error
+from ._headers import Headers
+from ._upload import Upload
+
+if TYPE_CHECKING:
+    from ._client import ProxyClient
+
+_SMALLEST: Final = 16 * 1024
+_LARGEST: Final = 512 * 1024
+"""Bytes of one read: it begins small and grows as long as the upstream fills it."""
+
+
+class StreamResponse:
+    """The head of a response, and its body as it arrives.
+
+    Made by :meth:`ProxyClient.stream_request`. The body can be read once: by :meth:`aiter_bytes`, :meth:`aiter_raw` or
+    :meth:`read`. A body that nobody reads is not collected: after two pieces the socket is left alone, and the
+    upstream has to wait.
+
+    Attributes:
+        status: status code, 200 to 599.
+        target: URL of the upstream that answered, as it was configured.
+    """
+
+    __slots__ = (
+        "_ahead", "_channel", "_elapsed_ns", "_ended", "_failure", "_headers", "_loop", "_method", "_packed_fields",
+        "_rest", "_size", "_taken", "_token", "_upload", "status", "target",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        reply: tuple[Any, ...],
+        target: str,
+        method: str,
+        loop: asyncio.AbstractEventLoop,
+        channel: _bridge.Channel,
+        token: int,
+        upload: Upload | None,
+    ) -> None:
+        _, self.status, self._packed_fields, whole, self._elapsed_ns = reply
+        self.target = target
+        self._method = method
+        self._loop = loop
+        self._channel = channel
+        self._token = token
+        self._upload = upload
+        self._headers: Headers | None = None
+        self._size = _SMALLEST
+        self._taken = False
+        self._failure: BaseException | None = None
+        self._ahead: asyncio.Future[Any] | None = None
+        # All of a small body may have come together with the head.
+        self._rest: bytes | None = whole
+        self._ended = whole is not None
+
+    @property
+    def headers(self) -> Headers:
+        """The header lines in order, duplicates kept."""
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = Headers.from_packed(self._packed_fields)
+        return headers
+
+    @property
+    def attempts(self) -> tuple[object, ...]:
+        """One entry for each attempt before the one that gave this response; empty while nothing is retried."""
+        return ()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the call to the head of the response."""
+        return self._elapsed_ns / 1e9
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the body was read to its end, broke off, or was given up."""
+        return self._ended and not self._rest
+
+    async def aiter_raw(self) -> AsyncIterator[bytes]:
+        """Yield the body in the pieces in which it arrives, each at once; a ``Content-Encoding`` is not undone.
+
+        Raises:
+            ProxyError: the body broke off; everything that arrived before was yielded.
+            RuntimeError: the body was read before.
+        """
+        self._take()
+        while piece := await self._receive():
+            yield piece
+
+    async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the body, in pieces of exactly ``chunk_size`` bytes (the last may be shorter) if that is given.
+
+        Without it the same as :meth:`aiter_raw`: pieces as they arrive.
+
+        Raises:
+            ProxyError: the body broke off; everything that arrived before was yielded.
+            RuntimeError: the body was read before.
+            ValueError: ``chunk_size`` is not a positive whole number.
+        """
+        if chunk_size is not None and (type(chunk_size) is not int or chunk_size < 1):
+            raise ValueError(f"chunk_size must be a positive whole number of bytes or None, not {chunk_size!r}")
+        self._take()
+        kept = bytearray()
+        while piece := await self._receive():
+            if chunk_size is None:
+                yield piece
+                continue
+            kept += piece
+            while len(kept) >= chunk_size:
+                yield bytes(kept[:chunk_size])
+                del kept[:chunk_size]
+        if kept:
+            yield bytes(kept)
+
+    async def read(self) -> bytes:
+        """Read the whole body, or what is left of it.
+
+        Raises:
+            ProxyError: the body broke off.
+            RuntimeError: the body was read before.
+        """
+        self._take()
+        pieces: list[bytes] = []
+        while piece := await self._receive():
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def aclose(self) -> None:
+        """Give the rest of the body up: the connection to the upstream closes at once. Closing twice is fine."""
+        self._give_up()
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            await upload.stop()
+
+    def _take(self) -> None:
+        if self._taken:
+            raise RuntimeError("the body of this response was read before")
+        self._taken = True
+
+    async def _receive(self) -> bytes:
+        """Return the next piece of the body; ``b""`` at its end."""
+        if self._rest is not None:
+            piece, self._rest = self._rest, None
+            return piece
+        if self._failure is not None:
+            raise self._failure
+        if self._ended:
+            return b""
+        future = self._ahead or self._ask()
+        self._ahead = None
+        try:
+            result = await future
+        except BaseException:
+            self._give_up()
+            raise
+        if type(result) is bytes:
+            if len(result) == self._size < _LARGEST:
+                self._size *= 2
+            # The next piece is on its way while this one is looked at.
+            self._ahead = self._ask()
+            return result
+        return await self._finish(result)
+
+    def _ask(self) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._channel.read(future, self._token, self._size)
+        return future
+
+    async def _finish(self, result: tuple[Any, ...]) -> bytes:
+        self._ended = True
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            await upload.stop()
+            if upload.failure is not None:
+                self._failure = upload.failure
+                raise upload.failure
+        if result[0]:
+            code, phase, outcome, message, elapsed_ns = result
+            self._failure = reply_error(code, phase, outcome, message, elapsed_ns, self.target, method=self._method)
+            if isinstance(self._failure, asyncio.CancelledError):
+                self._failure = ProxyError("the response was closed", target=self.target, phase="body")
+            raise self._failure
+        rest: bytes = result[1]
+        return rest
+
+    def _give_up(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._rest = None
+            ahead, self._ahead = self._ahead, None
+            if ahead is not None:
+                ahead.cancel()  # or the bridge would think that somebody takes it and comes back for more
+            self._channel.cancel(self._token)
+
+    def __del__(self) -> None:
+        if not getattr(self, "_ended", True):
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            self._give_up()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed else "open"
+        return f"<StreamResponse {self.status} from {self.target} ({state})>"
+
+
+class StreamContext:
+    """What :meth:`ProxyClient.stream_request` returns: ``async with`` gives the response and closes it at the end."""
+
+    __slots__ = ("_arguments", "_client", "_response")
+
+    def __init__(self, client: ProxyClient, *arguments: Any) -> None:
+        self._client = client
+        self._arguments = arguments
+        self._response: StreamResponse | None = None
+
+    async def __aenter__(self) -> StreamResponse:
+        self._response = await self._client._open_stream(*self._arguments)  # pyright: ignore[reportPrivateUsage]
+        return self._response
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            await response.aclose()
