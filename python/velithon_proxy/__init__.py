@@ -36,6 +36,7 @@ from ._errors import (
 )
 from ._headers import Headers
 from ._response import ProxyResponse
+from ._stream import StreamResponse
 from ._version import __version__
 from .middleware import ProxyMiddleware
 
@@ -61,6 +62,7 @@ __all__ = [
     "ProxyResponse",
     "ProxyTimeoutError",
     "ReadTimeout",
+    "StreamResponse",
     "TLSError",
     "TotalTimeout",
     "UpstreamClosedError",

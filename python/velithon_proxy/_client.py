@@ -154,13 +154,17 @@ class ProxyClient:
         return StreamContext(self, method, path, fields, body)
 
     async def _exchange(self, method: str, target: str, headers: Any, body: Any, flags: int) -> ProxyResponse:
+        if body is not None and hasattr(body, "__aiter__"):
+            reply, _, _, upload = await self._begin(method, target, headers, body, flags)
+            if upload is not None:
+                await upload.stop()
+            return ProxyResponse(reply[1], reply[2], reply[3], self._target, reply[4])
+        # What _begin does, without a coroutine of its own: this is the way of nearly every request.
         loop = get_running_loop()
         bound, channel = self._bound
         if bound is not loop:
             channel = self._bind(loop)
         future: asyncio.Future[Any] = loop.create_future()
-        if hasattr(body, "__aiter__"):
-            return await self._exchange_upload(channel, future, method, target, headers, body, flags)
         token = channel.submit(future, self._pool, method, target, headers, body, 0, flags)
         try:
             reply = await future
@@ -169,69 +173,46 @@ class ProxyClient:
             channel.cancel(token)
             raise
         if reply[0]:
-            code, phase, outcome, message, elapsed_ns = reply
-            raise reply_error(code, phase, outcome, message, elapsed_ns, self._target, method=method)
+            raise self._error(method, reply)
         return ProxyResponse(reply[1], reply[2], reply[3], self._target, reply[4])
-
-    async def _exchange_upload(
-        self,
-        channel: _bridge.Channel,
-        future: asyncio.Future[Any],
-        method: str,
-        target: str,
-        headers: Any,
-        body: Any,
-        flags: int,
-    ) -> ProxyResponse:
-        reply, _, upload = await self._begin_upload(channel, future, method, target, headers, body, flags)
-        await upload.stop()
-        return ProxyResponse(reply[1], reply[2], reply[3], self._target, reply[4])
-
-    async def _begin_upload(
-        self,
-        channel: _bridge.Channel,
-        future: asyncio.Future[Any],
-        method: str,
-        target: str,
-        headers: Any,
-        body: Any,
-        flags: int,
-    ) -> tuple[tuple[Any, ...], int, Upload]:
-        """Send a body piece by piece until there is a response, or its head for a stream."""
-        token = channel.submit(future, self._pool, method, target, headers, None, 0, flags | _FLAG_UPLOAD)
-        upload = Upload(get_running_loop(), channel, token, body)
-        try:
-            reply = await future
-        except BaseException:
-            channel.cancel(token)
-            await upload.stop()
-            raise
-        if reply[0]:
-            await upload.stop()
-            code, phase, outcome, message, elapsed_ns = reply
-            raise upload.failure or reply_error(code, phase, outcome, message, elapsed_ns, self._target, method=method)
-        return reply, token, upload
 
     async def _open_stream(self, method: str, target: str, headers: Any, body: Any, flags: int = 0) -> StreamResponse:
+        reply, channel, token, upload = await self._begin(method, target, headers, body, flags | _FLAG_STREAM)
+        return StreamResponse(reply, self._target, method, channel, token, upload)
+
+    async def _begin(
+        self, method: str, target: str, headers: Any, body: Any, flags: int
+    ) -> tuple[tuple[Any, ...], _bridge.Channel, int, Upload | None]:
+        """Send a request, its body piece by piece if it comes so, until there is a reply, or its head for a stream."""
         loop = get_running_loop()
         bound, channel = self._bound
         if bound is not loop:
             channel = self._bind(loop)
         future: asyncio.Future[Any] = loop.create_future()
-        flags |= _FLAG_STREAM
+        upload: Upload | None = None
         if hasattr(body, "__aiter__"):
-            reply, token, upload = await self._begin_upload(channel, future, method, target, headers, body, flags)
-            return StreamResponse(reply, self._target, method, loop, channel, token, upload)
-        token = channel.submit(future, self._pool, method, target, headers, body, 0, flags)
+            token = channel.submit(future, self._pool, method, target, headers, None, 0, flags | _FLAG_UPLOAD)
+            upload = Upload(loop, channel, token, body)
+        else:
+            token = channel.submit(future, self._pool, method, target, headers, body, 0, flags)
         try:
             reply = await future
         except BaseException:
             channel.cancel(token)
+            if upload is not None:
+                await upload.stop()
             raise
         if reply[0]:
-            code, phase, outcome, message, elapsed_ns = reply
-            raise reply_error(code, phase, outcome, message, elapsed_ns, self._target, method=method)
-        return StreamResponse(reply, self._target, method, loop, channel, token, None)
+            if upload is not None:
+                await upload.stop()
+                if upload.failure is not None:
+                    raise upload.failure
+            raise self._error(method, reply)
+        return reply, channel, token, upload
+
+    def _error(self, method: str, reply: tuple[Any, ...]) -> BaseException:
+        code, phase, outcome, message, elapsed_ns = reply
+        return reply_error(code, phase, outcome, message, elapsed_ns, self._target, method=method)
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> _bridge.Channel:
         """Tie the client to the running loop and open its pool if this is the first use."""

@@ -43,7 +43,6 @@ class StreamResponse:
         reply: tuple[Any, ...],
         target: str,
         method: str,
-        loop: asyncio.AbstractEventLoop,
         channel: _bridge.Channel,
         token: int,
         upload: Upload | None,
@@ -51,7 +50,7 @@ class StreamResponse:
         _, self.status, self._packed_fields, whole, self._elapsed_ns = reply
         self.target = target
         self._method = method
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
         self._channel = channel
         self._token = token
         self._upload = upload
@@ -173,6 +172,8 @@ class StreamResponse:
         return await self._finish(result)
 
     def _ask(self) -> asyncio.Future[Any]:
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("this response belongs to another event loop")
         future: asyncio.Future[Any] = self._loop.create_future()
         self._channel.read(future, self._token, self._size)
         return future
