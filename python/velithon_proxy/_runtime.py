@@ -119,10 +119,13 @@ def _close_ended() -> None:
 
 
 def _shut_down() -> None:
-    """Cancel what is in flight and let it come back, so that the process ends without anybody using its memory."""
+    """Cancel what is in flight and let it come back, so that the process ends without anybody using its memory.
+
+    A loop that still runs is that of a daemon thread in the middle of its work, which will simply stop to exist. An
+    error raised there now would be printed while the interpreter takes stderr apart, and that aborts the process.
+    """
     with lock:
-        channels = list(_channels.values())
-        _channels.clear()
+        channels = [_channels.pop(loop) for loop in list(_channels) if not loop.is_running()]
     for channel in channels:
         channel.close()
     end = time.monotonic() + _EXIT_PATIENCE
