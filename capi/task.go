@@ -6,6 +6,7 @@ package main
 import "C"
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"sync"
@@ -150,16 +151,47 @@ func (t *task) Respond(head *core.Head, body *core.Body) error {
 		t.body = data
 		return nil
 	}
-	data, err := io.ReadAll(body)
-	if err != nil || len(data) < C.VP_DIRECT_MIN {
-		t.body = data
-		return err
+	return t.collect(body)
+}
+
+// A body of unknown length is collected in pieces of these sizes. One that never ends must not take the process with it.
+const (
+	firstCollected = 16 << 10
+	mostCollected  = 1 << 20
+	maxCollected   = 1 << 30
+)
+
+// collect reads a body of unknown length. Its pieces stay where they are until the size is known: growing one piece of
+// memory would copy, and hold, a large body several times over.
+func (t *task) collect(body *core.Body) error {
+	var pieces [][]byte
+	total := 0
+	for size := firstCollected; ; size = min(2*size, mostCollected) {
+		piece := make([]byte, size)
+		n, err := io.ReadFull(body, piece)
+		pieces = append(pieces, piece[:n])
+		total += n
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if total > maxCollected {
+			return core.ErrTooLarge
+		}
 	}
-	memory := t.ask(int64(len(data)))
+	if total < C.VP_DIRECT_MIN {
+		t.body = bytes.Join(pieces, nil)
+		return nil
+	}
+	memory := t.ask(int64(total))
 	if memory == nil {
 		return core.ErrTooLarge
 	}
-	t.filled = copy(memory, data)
+	for _, piece := range pieces {
+		t.filled += copy(memory[t.filled:], piece)
+	}
 	return nil
 }
 
