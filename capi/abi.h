@@ -146,7 +146,7 @@ typedef struct vp_node {
 
 typedef struct vp_options {
     uint32_t abi_version;
-    uint32_t max_procs;    /* GOMAXPROCS; 0 means min(2, CPUs) */
+    uint32_t max_procs;    /* GOMAXPROCS; 0 means one less than there are CPUs, 1 or 2 */
     int32_t gc_percent;    /* GOGC; 0 means the core's default */
     int64_t memory_limit;  /* GOMEMLIMIT in bytes; 0 means none */
     struct vp_queue *submit; /* the queue the core consumes */

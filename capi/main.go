@@ -44,7 +44,9 @@ func vp_start(options *C.vp_options, failure *C.vp_error) (code C.int32_t) {
 	}
 	procs := int(options.max_procs)
 	if procs <= 0 {
-		procs = min(2, runtime.NumCPU())
+		// One processor stays free for the event loop: with busy goroutines on all of them it waits its turn for
+		// milliseconds. More than two have brought nothing.
+		procs = min(2, max(1, runtime.GOMAXPROCS(0)-1))
 	}
 	runtime.GOMAXPROCS(procs)
 	percent := int(options.gc_percent)
