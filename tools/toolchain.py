@@ -22,7 +22,7 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 
 PYTHON_FLOOR = (3, 11)
-SUPPORTED = "Prebuilt wheels exist for glibc Linux (x86_64, aarch64) and macOS 12 or newer"
+SUPPORTED = "Supported are glibc Linux (x86_64, aarch64) and macOS 12 or newer"
 _ASK_SECONDS = 30  # for one question to the go command; an answer takes milliseconds
 _TOOLCHAIN_SECONDS = 300  # the go command may download the toolchain that go.mod names
 

@@ -34,6 +34,7 @@ type Body struct {
 	overhead  int   // bytes of chunk extensions so far
 	limit     int64 // bytes that may still come; only if limited
 	limited   bool
+	announced bool // the head of a response that has no body describes one: it may come all the same
 	done      bool
 	err       *Error
 }
@@ -45,6 +46,7 @@ func (b *Body) reset(c *conn, ex *Exchange) *Error {
 	switch {
 	case ex.Request.Method == "HEAD" || head.Status == 204 || head.Status == 304:
 		b.framing, b.length, b.done = bodyNone, 0, true
+		b.announced = head.chunked || head.length > 0
 	case head.chunked:
 		b.framing = bodyChunked
 	case head.length >= 0:

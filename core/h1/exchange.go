@@ -208,7 +208,7 @@ func (ex *Exchange) receive(c *conn) (keep bool) {
 		ex.err = err
 		return false
 	}
-	return complete && uploaded && c.head.persistent() && !c.leftover()
+	return complete && uploaded && c.head.persistent() && !c.body.announced && !c.leftover()
 }
 
 // persistent reports whether the upstream keeps the connection open (RFC 9112 section 9.3).

@@ -9,7 +9,8 @@ ABI_VERSION: Final[int]
 def load(path: str, max_procs: int, gc_percent: int, memory_limit: int, /) -> None:
     """Load the core library and start it, once per process; later calls do nothing.
 
-    ``max_procs`` 0 means one less than there are CPUs, 1 or 2; ``gc_percent`` 0 the core's default, ``memory_limit`` (bytes) 0 none.
+    ``max_procs`` 0 means one less than there are CPUs, 1 or 2; ``gc_percent`` 0 the core's default, ``memory_limit``
+    (bytes) 0 none.
     Raises ``ImportError`` if the library cannot be used, ``ForkedProcessError`` after a fork.
     """
 

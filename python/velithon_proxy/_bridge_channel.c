@@ -225,8 +225,13 @@ static int lend_text(bridge_node *entry, int index, vp_span *span, PyObject *tex
     }
     Py_ssize_t size;
     span->data = (const uint8_t *)PyUnicode_AsUTF8AndSize(text, &size);
-    if (span->data == NULL)
+    if (span->data == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
+            PyErr_Clear();
+            PyErr_Format(PyExc_ValueError, "%s has a lone surrogate, which UTF-8 cannot write", what);
+        }
         return -1;
+    }
     span->size = (uint64_t)size;
     entry->lent[index] = Py_NewRef(text);
     return 0;

@@ -8,7 +8,7 @@ import warnings
 from asyncio import get_running_loop
 from collections.abc import AsyncIterable
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from . import _bridge, _runtime
 from ._errors import ClientClosedError, reply_error
@@ -260,10 +260,15 @@ class ProxyClient:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        # Copies would share connections, and the first one to go would close them for all.
+        raise TypeError("a ProxyClient cannot be copied or pickled; construct another one")
+
     def __del__(self) -> None:
         if self._pool:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-            self.close()
+            shown = repr(self)
+            self.close()  # first: a warning may be an error
+            warnings.warn(f"unclosed {shown}", ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._pool else "unused"

@@ -39,6 +39,8 @@ def append_query(path: str, params: QueryInput) -> str:
     """
     if params is None:
         return path
+    if not isinstance(path, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers without types
+        raise TypeError(f"path must be str, not {type(path).__name__}")
     encoded: list[str] = []
     for pair in _pairs_of(params):
         if not isinstance(pair, (tuple, list)) or len(cast("Sequence[object]", pair)) != 2:
@@ -81,7 +83,10 @@ def _text(name: str, value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, int):
-        return int.__repr__(value)
+        try:
+            return int.__repr__(value)
+        except ValueError as error:  # sys.set_int_max_str_digits
+            raise ValueError(f"query parameter {name!a} cannot be written: {error}") from None
     if isinstance(value, float):
         if isfinite(value):
             return float.__repr__(value)

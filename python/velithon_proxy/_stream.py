@@ -206,8 +206,9 @@ class StreamResponse:
 
     def __del__(self) -> None:
         if not getattr(self, "_ended", True):
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-            self._give_up()
+            shown = repr(self)
+            self._give_up()  # first: a warning may be an error
+            warnings.warn(f"unclosed {shown}", ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "open"

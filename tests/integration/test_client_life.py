@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
+import pickle
 import subprocess
 import sys
 import threading
@@ -122,6 +124,23 @@ async def test_a_client_that_is_dropped_open_warns_and_closes_its_connections() 
         unused = ProxyClient(upstream.url)
         del unused  # holds nothing: no warning, which would be an error here
         gc.collect()
+
+
+@pytest.mark.filterwarnings("error", "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+async def test_a_client_that_is_dropped_closes_its_connections_also_where_warnings_are_errors() -> None:
+    with Upstream(replying(answer())) as upstream:
+        clients = [ProxyClient(upstream.url)]
+        await clients[0].forward_request("GET", "/")
+        clients.clear()
+        await upstream.until(lambda: upstream.count("left") == 1)
+
+
+async def test_a_client_is_not_copied() -> None:
+    async with client_of(replying(answer())) as (client, _):
+        for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="cannot be copied or pickled"):
+                attempt(client)
+        assert (await client.forward_request("GET", "/")).status == 200
 
 
 async def test_counts_are_told() -> None:

@@ -116,6 +116,7 @@ def test_a_failure_is_one_line_with_its_parts_as_fields(caplog: pytest.LogCaptur
     [
         (TotalTimeout("x"), 504, logging.WARNING, False),
         (Refusal(400, "x"), 400, logging.INFO, False),
+        (Refusal(501, "x"), 501, logging.INFO, False),
         (InvalidRequestError("x"), 400, logging.INFO, False),
         (ClientGoneError("x"), 499, logging.INFO, False),
         (ImportError("x"), 500, logging.ERROR, True),

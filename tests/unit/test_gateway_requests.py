@@ -111,6 +111,11 @@ def test_two_framings_are_refused() -> None:
     assert refused(HOST, ("content-length", "1"), ("transfer-encoding", "chunked")) == 400
 
 
+@pytest.mark.parametrize("values", [["gzip, chunked"], ["chunked", "chunked"], ["gzip"], [""], ["identity"]])
+def test_a_transfer_coding_that_nobody_undoes_is_refused(values: list[str]) -> None:
+    assert refused(HOST, *(("transfer-encoding", value) for value in values), method="POST") == 501
+
+
 def test_the_cookies_of_http_2_are_joined_and_others_are_not() -> None:
     cookies = [("cookie", "a=1"), ("x", "y"), ("cookie", "b=2"), ("cookie", "c=3")]
     assert admit(*cookies, http_version="2", authority="a").lines == [("x", "y"), ("cookie", "a=1; b=2; c=3")]

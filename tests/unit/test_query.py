@@ -125,3 +125,14 @@ def test_parameters_whose_items_drops_duplicates_are_asked_for_all() -> None:
             return [("a", "1"), ("a", "2")]
 
     assert append_query("/p", Last(a="2")) == "/p?a=1&a=2"
+
+
+@pytest.mark.parametrize("path", [None, 5, b"/"])
+def test_a_path_of_another_type_is_named(path: Any) -> None:
+    with pytest.raises(TypeError, match=f"path must be str, not {type(path).__name__}"):
+        append_query(path, {"a": 1})
+
+
+def test_an_integer_too_long_to_be_written_is_named() -> None:
+    with pytest.raises(ValueError, match="query parameter 'a' cannot be written"):
+        append_query("/", {"a": 10**5000})

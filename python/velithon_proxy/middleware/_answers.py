@@ -74,7 +74,10 @@ def log_failure(error: Exception, *, method: str, path: str, prefix: str, target
     ``upstream``, ``phase``, ``request_sent`` and ``elapsed_ms``. What a client sent is escaped.
     """
     status = CLIENT_GONE if isinstance(error, ClientGoneError) else answer_to(error).status
-    level = logging.INFO if status < 500 else logging.WARNING if isinstance(error, ProxyError) else logging.ERROR
+    if status < 500 or isinstance(error, Refusal):  # the client's doing
+        level = logging.INFO
+    else:
+        level = logging.WARNING if isinstance(error, ProxyError) else logging.ERROR
     if not logger.isEnabledFor(level):
         return
     fields: dict[str, object] = {

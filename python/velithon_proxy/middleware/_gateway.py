@@ -131,6 +131,9 @@ class Gateway:
             elif name == "content-length":
                 lengths.append(value)
             elif name == "transfer-encoding":
+                if chunked or value.strip().lower() != "chunked":
+                    # The server in front has undone the chunks, and nothing else.
+                    raise Refusal(501, "the only transfer coding that is understood is chunked")
                 chunked = True
         _check_hosts(hosts, http_version, authority)
         if len(lengths) > 1 or (lengths and (chunked or _is_length(lengths[0]) is None)):
