@@ -146,7 +146,7 @@ func (b *Body) read(p []byte) (int, *Error) {
 	n, err := b.conn.readSome(b.clip(p))
 	switch {
 	case err == nil, n > 0:
-	case err == io.EOF && b.framing == bodyUntilClose:
+	case err == io.EOF && b.framing == bodyUntilClose && !b.conn.cutOff():
 		b.done = true
 	default:
 		return 0, b.conn.readError(err, PhaseBody)

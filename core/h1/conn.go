@@ -2,6 +2,7 @@ package h1
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -265,6 +266,16 @@ func (c *conn) readNow(p []byte) int {
 		c.readErr = nil
 	}
 	return n
+}
+
+// cutOff reports whether the end of the connection came without the close_notify of TLS.
+func (c *conn) cutOff() bool {
+	secure, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return false
+	}
+	noting, ok := secure.NetConn().(*endNoting)
+	return ok && noting.ended
 }
 
 // leftover reports whether the upstream sent more than its response. TLS may hold decrypted bytes that neither the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 )
 
@@ -35,7 +36,7 @@ func (t *Transport) dial(ctx context.Context, ex *Exchange, cancel context.Cance
 	if t.options.TLS == nil {
 		return raw, raw, nil
 	}
-	secure := tls.Client(raw, t.options.TLS)
+	secure := tls.Client(&endNoting{Conn: raw}, t.options.TLS)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		if isTimeout(err) {
@@ -44,6 +45,19 @@ func (t *Transport) dial(ctx context.Context, ex *Exchange, cancel context.Cance
 		return nil, nil, &Error{Kind: KindTLS, Phase: PhaseTLS, Message: "the TLS handshake failed", Err: err}
 	}
 	return secure, raw, nil
+}
+
+// endNoting notes that the socket has ended. TLS reports the end of the socket between two records and a close_notify as
+// the same io.EOF, but only the second says that the body before it is complete (RFC 9112 section 9.8).
+type endNoting struct {
+	net.Conn
+	ended bool
+}
+
+func (c *endNoting) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.ended = c.ended || err == io.EOF
+	return n, err
 }
 
 // dialError sorts what net.Dialer reports.
