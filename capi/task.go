@@ -111,6 +111,7 @@ func (t *task) start(node *C.vp_node) {
 	t.call.Stream = node.flags&C.VP_FLAG_STREAM != 0
 	t.call.ID = uint64(node.generation)
 	t.call.Sink = t
+	t.call.Started = timeOf(node.submitted_ns)
 	t.call.Timeout = time.Duration(node.timeout_ns)
 	t.call.Request = core.Request{
 		Method:       borrowString(node.method),

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -33,6 +34,7 @@ func (r *repeat) Done(err *Error) {
 		return
 	}
 	r.call.ID++
+	r.call.Started = time.Time{}
 	r.pool.Start(&r.call)
 }
 
@@ -66,6 +68,7 @@ func TestCallDoesNotAllocate(t *testing.T) {
 	run := func() {
 		r.left = 100
 		r.call.ID++
+		r.call.Started = time.Time{}
 		r.pool.Start(&r.call)
 		<-r.done
 	}

@@ -34,6 +34,9 @@ type Sink interface {
 type Call struct {
 	Request Request
 	Sink    Sink
+	// Started is when the call was made, if that was before Start: a caller may have been waiting for some time. Start
+	// sets it to the current time when it is zero.
+	Started time.Time
 	// Timeout is the time for the whole call: queueing, connecting, sending, the response with its body. Zero means
 	// the pool's own, Config.Timeout.
 	Timeout time.Duration
@@ -44,7 +47,6 @@ type Call struct {
 
 	pool     *Pool
 	attempt  attempt
-	started  time.Time
 	deadline time.Time // zero: none
 
 	prev, next *Call // in pool.active
@@ -73,7 +75,7 @@ func (a *attempt) Done(err *h1.Error) {
 }
 
 // Elapsed is the time since the call was started.
-func (c *Call) Elapsed() time.Duration { return time.Since(c.started) }
+func (c *Call) Elapsed() time.Duration { return time.Since(c.Started) }
 
 // Cancel ends the call with this ID at once with CodeCancelled. An ID whose call is over is ignored.
 func (c *Call) Cancel(id uint64) { c.attempt.exchange.Cancel(id, ErrCallerLeft) }

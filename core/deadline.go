@@ -14,7 +14,7 @@ func (l *callList) add(c *Call) {
 	first := c.deadline
 	if c.attempt.exchange.Watched {
 		shortest, _ := l.options.Shortest()
-		first = earlier(first, c.started.Add(shortest))
+		first = earlier(first, c.Started.Add(shortest))
 	}
 	l.mu.Lock()
 	c.prev, c.next = nil, l.first

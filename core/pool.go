@@ -31,12 +31,14 @@ func NewPool(config Config) (*Pool, error) {
 // The outcome goes to call.Sink, possibly before Start returns.
 func (p *Pool) Start(call *Call) {
 	call.pool = p
-	call.started = time.Now()
+	if call.Started.IsZero() {
+		call.Started = time.Now()
+	}
 	timeout := call.Timeout
 	if timeout <= 0 {
 		timeout = p.config.Timeout()
 	}
-	call.deadline = call.started.Add(timeout)
+	call.deadline = call.Started.Add(timeout)
 	call.attempt.call = call
 	exchange := &call.attempt.exchange
 	exchange.Request, exchange.Receiver, exchange.ID = call.Request, &call.attempt, call.ID
