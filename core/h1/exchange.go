@@ -47,6 +47,7 @@ type Exchange struct {
 	uploader  sync.WaitGroup // that goroutine
 	uploaded  atomic.Bool    // the whole request is out, or the goroutine has ended
 	blocked   atomic.Bool    // the upstream does not take more for now, or the source has nothing more
+	stopped   atomic.Bool    // the source was stopped because the response has ended: no fault of the request
 	wrote     int64          // bytes; settled once neither of the two is at work
 	writeErr  error
 	waits     waits

@@ -24,6 +24,7 @@ func (ex *Exchange) upload(c *conn, head, body []byte) {
 	ex.uploading = true
 	ex.blocked.Store(false)
 	ex.uploaded.Store(false)
+	ex.stopped.Store(false)
 	ex.uploader.Add(1)
 	go ex.writeRest(c, head, body)
 }
@@ -43,7 +44,9 @@ func (ex *Exchange) writeRest(c *conn, head, body []byte) {
 		case err == nil:
 			u.finished()
 		case own && !ex.uploaded.Load():
-			ex.breakOff(c, failure)
+			if failure.Kind != KindCancelled || !ex.stopped.Load() {
+				ex.breakOff(c, failure)
+			}
 		case own && failure.Kind != KindCancelled:
 			ex.breakOff(c, failure) // the source goes on after the end it had promised
 		case own:
@@ -215,6 +218,7 @@ func (ex *Exchange) stopUpload(c *conn, complete bool) bool {
 		c.interrupt()
 	}
 	if source := ex.Request.Source; source != nil {
+		ex.stopped.Store(true)
 		source.Stop()
 	}
 	ex.uploader.Wait()
