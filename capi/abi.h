@@ -123,7 +123,7 @@ typedef struct vp_node {
     uint32_t generation; /* raised each time the node is used anew: a late cancel cannot hit another request */
     uint64_t pool;       /* handle from vp_pool_new */
     int64_t timeout_ns;  /* deadline of the whole call, from submission; 0 means the pool's default */
-    int64_t submitted_ns; /* VP_KIND_REQUEST: when it was submitted, by the clock of vp_options.now_ns */
+    int64_t submitted_ns; /* VP_KIND_REQUEST: when it was submitted, by vp_now (queue.h) */
     uint64_t argument;   /* VP_KIND_CANCEL: slot << 32 | generation to cancel. VP_KIND_BURN: goroutines */
     vp_span method, target, fields, body;
 
@@ -151,7 +151,6 @@ typedef struct vp_options {
     int32_t gc_percent;    /* GOGC; 0 means the core's default */
     int64_t memory_limit;  /* GOMEMLIMIT in bytes; 0 means none */
     struct vp_queue *submit; /* the queue the core consumes */
-    int64_t now_ns;        /* a monotonic clock of the bridge's, read right before vp_start */
 } vp_options;
 
 /* Counters of the whole process. */

@@ -9,7 +9,7 @@
 package main
 
 /*
-#include "abi.h"
+#include "queue.h"
 */
 import "C"
 
@@ -58,20 +58,20 @@ func vp_start(options *C.vp_options, failure *C.vp_error) (code C.int32_t) {
 	if options.memory_limit > 0 {
 		debug.SetMemoryLimit(int64(options.memory_limit))
 	}
-	clockStart, clockOffset = time.Now(), int64(options.now_ns)
+	clockOffset, clockStart = int64(C.vp_now()), time.Now()
 	if err := startConsumer(options.submit); err != nil {
 		return fail(failure, core.CodeInternal, err.Error())
 	}
 	return 0
 }
 
-// The bridge's clock read clockOffset nanoseconds at clockStart.
+// The clock of both sides read clockOffset nanoseconds at clockStart.
 var (
 	clockStart  time.Time
 	clockOffset int64
 )
 
-// timeOf is the time at which the bridge's clock had this reading.
+// timeOf is the time at which that clock had this reading.
 func timeOf(reading C.int64_t) time.Time {
 	return clockStart.Add(time.Duration(int64(reading) - clockOffset))
 }

@@ -15,9 +15,21 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "abi.h"
+
+/* The clock of node->submitted_ns: monotonic, and standing still while the machine sleeps, as Go's does. */
+static inline int64_t vp_now(void) {
+    struct timespec now;
+#ifdef __APPLE__
+    clock_gettime(CLOCK_UPTIME_RAW, &now);
+#else
+    clock_gettime(CLOCK_MONOTONIC, &now);
+#endif
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
 
 typedef struct vp_queue {
     _Atomic(vp_node *) head;

@@ -75,7 +75,7 @@ func (a *attempt) Done(err *h1.Error) {
 }
 
 // Elapsed is the time since the call was started.
-func (c *Call) Elapsed() time.Duration { return time.Since(c.Started) }
+func (c *Call) Elapsed() time.Duration { return max(time.Since(c.Started), 0) }
 
 // Cancel ends the call with this ID at once with CodeCancelled. An ID whose call is over is ignored.
 func (c *Call) Cancel(id uint64) { c.attempt.exchange.Cancel(id, ErrCallerLeft) }

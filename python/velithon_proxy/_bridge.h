@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "queue.h"
 
@@ -46,18 +45,7 @@ typedef struct core_table {
     vp_stats_fn *stats;
 } core_table;
 
-extern core_table vp_core;      /* A monotonic clock that stands still while the machine sleeps, as Go's does. */
-static inline int64_t bridge_now(void) {
-    struct timespec now;
-#ifdef __APPLE__
-    clock_gettime(CLOCK_UPTIME_RAW, &now);
-#else
-    clock_gettime(CLOCK_MONOTONIC, &now);
-#endif
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-/* _bridge_load.c */
+extern core_table vp_core;      /* _bridge_load.c */
 extern uint64_t vp_in_flight;   /* nodes that the core owns, of all channels */
 extern volatile int vp_forked;  /* 1 in a child that was forked after the core had started */
 

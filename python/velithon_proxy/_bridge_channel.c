@@ -299,7 +299,7 @@ static PyObject *channel_submit(PyObject *self, PyObject *const *args, Py_ssize_
     node->flags = (uint32_t)flags;
     node->pool = pool;
     node->timeout_ns = timeout;
-    node->submitted_ns = bridge_now();
+    node->submitted_ns = vp_now();
     if (lend_text(entry, 0, &node->method, args[2], "method") < 0 ||
         lend_text(entry, 1, &node->target, args[3], "path") < 0 || bridge_pack_fields(entry, args[4]) < 0 ||
         lend_body(entry, args[5]) < 0) {

@@ -159,7 +159,6 @@ static int load_core(load_request *request) {
                  VP_ABI_VERSION);
         return -1;
     }
-    request->options.now_ns = bridge_now();
     if (start(&request->options, &request->error) != 0) {
         snprintf(request->message, sizeof request->message, "%.*s", (int)request->error.size, request->error.text);
         return -1;

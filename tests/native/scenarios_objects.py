@@ -84,7 +84,7 @@ def bodies() -> None:
             (iter(b"ab"), TypeError),
             (object(), TypeError),
             (Rude(), TypeError),
-            ("\ud800", UnicodeEncodeError),
+            ("\ud800", ValueError),
             (released, ValueError),
         ):
             future = border.loop.create_future()
