@@ -27,7 +27,7 @@ GO_FOLDERS := $(wildcard core capi tools benchmarks tests)
 PYTHON_FOLDERS := $(wildcard python tests benchmarks examples tools) setup.py
 C_SOURCES := $(wildcard python/velithon_proxy/*.c capi/*.c)
 C_HEADERS := $(wildcard capi/*.h python/velithon_proxy/*.h)
-C_FLAGS := -std=c11 -Wall -Wextra -Werror -O2 -Icapi -DPy_LIMITED_API=0x030B0000
+C_FLAGS := -std=gnu11 -Wall -Wextra -Werror -O2 -Icapi -DPy_LIMITED_API=0x030B0000
 
 STEP := sh tools/step.sh
 

@@ -60,7 +60,7 @@ type attempt struct {
 
 func (a *attempt) Respond(head *h1.Head, body *h1.Body) error {
 	call := a.call
-	if call.Stream {
+	if call.Stream && call.pool.config.TotalTimeoutMS == 0 {
 		call.pool.active.relax(call)
 	}
 	return call.Sink.Respond(head, body)

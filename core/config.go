@@ -50,6 +50,61 @@ type Config struct {
 	// Strategy chooses among several targets: "round_robin", "random", "weighted" or "single", spelled exactly
 	// so. Empty is refused. Default "round_robin". With one target all of them are the same.
 	Strategy string `json:"strategy"`
+
+	// ConnectTimeoutMS bounds resolving, connecting and the TLS handshake of one connection. 1 to 86,400,000.
+	// Default 3,000: an upstream that does not answer at all is given up early.
+	ConnectTimeoutMS int64 `json:"connect_timeout_ms"`
+
+	// PoolTimeoutMS bounds the wait for a connection while all are busy. 0 to 86,400,000; zero, the default: only
+	// the limit of the whole call counts.
+	PoolTimeoutMS int64 `json:"pool_timeout_ms"`
+
+	// FirstByteTimeoutMS bounds the wait for the first byte of the response once the request was sent. 0 to
+	// 86,400,000; zero, the default: only the limit of the whole call counts.
+	FirstByteTimeoutMS int64 `json:"first_byte_timeout_ms"`
+
+	// IdleTimeoutMS bounds the time in which nothing more of a body is received, or taken. 0 to 86,400,000; zero:
+	// no such limit. Default 60,000.
+	IdleTimeoutMS int64 `json:"idle_timeout_ms"`
+
+	// TotalTimeoutMS replaces TimeoutMS and bounds streams as well, with their bodies. 0 to 86,400,000; zero, the
+	// default: TimeoutMS counts, for streams until the head of the response.
+	TotalTimeoutMS int64 `json:"total_timeout_ms"`
+
+	// MaxConnections bounds the connections to one upstream; more requests wait. 1 to 100,000. Default 512.
+	MaxConnections int `json:"max_connections"`
+
+	// MaxIdleConnections is how many idle connections to one upstream are kept; what a burst leaves above it is
+	// closed after a few quiet seconds. 0 to 100,000. Default 50, the pool size of the feature document.
+	MaxIdleConnections int `json:"max_idle_connections"`
+
+	// KeepaliveExpiryMS is how long an idle connection is kept. 1 to 86,400,000. Default 60,000. An upstream that
+	// announces less (Keep-Alive: timeout) is believed.
+	KeepaliveExpiryMS int64 `json:"keepalive_expiry_ms"`
+
+	// MaxWaiting bounds the requests that wait for a connection to one upstream; more fail at once. 0 to 1,000,000.
+	// Default 1,024.
+	MaxWaiting int `json:"max_waiting"`
+
+	// MaxResponseHead and MaxResponseFields bound the head of a response: in bytes, 1,024 to 16,777,216, default
+	// 65,536; in header lines, 1 to 100,000, default 500.
+	MaxResponseHead   int `json:"max_response_head"`
+	MaxResponseFields int `json:"max_response_fields"`
+
+	// MaxRequestBody and MaxResponseBody bound bodies in bytes. 0 to 2^53-1; zero, the default: no limit.
+	MaxRequestBody  int64 `json:"max_request_body"`
+	MaxResponseBody int64 `json:"max_response_body"`
+
+	// The options of TLS; only for https targets. TLSCA are the certificates of the authorities that are trusted,
+	// in PEM; empty, the default: those of the system. TLSCert and TLSKey are the client's own certificate chain and
+	// key, in PEM. TLSServerName is the name that is asked for and checked instead of the target's. TLSMinVersion is
+	// "1.2", the default, or "1.3". TLSInsecure checks no certificate at all.
+	TLSCA         string `json:"tls_ca"`
+	TLSCert       string `json:"tls_cert"`
+	TLSKey        string `json:"tls_key"`
+	TLSServerName string `json:"tls_server_name"`
+	TLSMinVersion string `json:"tls_min_version"`
+	TLSInsecure   bool   `json:"tls_insecure"`
 }
 
 // strategies are the known names of Config.Strategy.
@@ -63,16 +118,31 @@ func DefaultConfig() Config {
 		MaxFailures:       5,
 		RecoveryTimeoutMS: 60_000,
 		Strategy:          "round_robin",
+
+		ConnectTimeoutMS:   3_000,
+		IdleTimeoutMS:      60_000,
+		MaxConnections:     512,
+		MaxIdleConnections: 50,
+		KeepaliveExpiryMS:  60_000,
+		MaxWaiting:         1_024,
+		MaxResponseHead:    64 << 10,
+		MaxResponseFields:  500,
+		TLSMinVersion:      "1.2",
 	}
 }
 
-// Timeout is TimeoutMS as a duration.
-func (c *Config) Timeout() time.Duration { return time.Duration(c.TimeoutMS) * time.Millisecond }
+// Timeout is the limit of a call.
+func (c *Config) Timeout() time.Duration {
+	if c.TotalTimeoutMS > 0 {
+		return milliseconds(c.TotalTimeoutMS)
+	}
+	return milliseconds(c.TimeoutMS)
+}
 
 // RecoveryTimeout is RecoveryTimeoutMS as a duration.
-func (c *Config) RecoveryTimeout() time.Duration {
-	return time.Duration(c.RecoveryTimeoutMS) * time.Millisecond
-}
+func (c *Config) RecoveryTimeout() time.Duration { return milliseconds(c.RecoveryTimeoutMS) }
+
+func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
 // ConfigError is a configuration that cannot be used.
 type ConfigError struct {
@@ -84,12 +154,49 @@ func (e *ConfigError) Error() string { return e.Message }
 
 // allowed completes "<field> must be ..." for values of the wrong kind and out of range alike.
 var allowed = map[string]string{
-	"targets":             "a list of URLs such as \"http://host:port\"",
-	"timeout_ms":          "a whole number of milliseconds from 1 to 86400000",
-	"max_retries":         "a whole number from 0 to 10",
-	"max_failures":        "a whole number from 1 to 2147483647",
-	"recovery_timeout_ms": "a whole number of milliseconds from 1 to 86400000",
-	"strategy":            "one of \"" + strings.Join(strategies, "\", \"") + "\"",
+	"targets":         "a list of URLs such as \"http://host:port\"",
+	"strategy":        "one of \"" + strings.Join(strategies, "\", \"") + "\"",
+	"tls_ca":          "certificates in PEM",
+	"tls_cert":        "certificates in PEM",
+	"tls_key":         "a private key in PEM",
+	"tls_server_name": "a host name",
+	"tls_min_version": "\"1.2\" or \"1.3\"",
+	"tls_insecure":    "true or false",
+}
+
+// numbers are the fields that hold whole numbers, in the order in which they are checked.
+var numbers = []struct {
+	field     string
+	unit      string
+	low, high int64
+	value     func(*Config) int64
+}{
+	{"timeout_ms", " of milliseconds", 1, maxMilliseconds, func(c *Config) int64 { return c.TimeoutMS }},
+	{"max_retries", "", 0, 10, func(c *Config) int64 { return int64(c.MaxRetries) }},
+	{"max_failures", "", 1, math.MaxInt32, func(c *Config) int64 { return int64(c.MaxFailures) }},
+	{"recovery_timeout_ms", " of milliseconds", 1, maxMilliseconds, func(c *Config) int64 { return c.RecoveryTimeoutMS }},
+	{"connect_timeout_ms", " of milliseconds", 1, maxMilliseconds, func(c *Config) int64 { return c.ConnectTimeoutMS }},
+	{"pool_timeout_ms", " of milliseconds", 0, maxMilliseconds, func(c *Config) int64 { return c.PoolTimeoutMS }},
+	{"first_byte_timeout_ms", " of milliseconds", 0, maxMilliseconds, func(c *Config) int64 { return c.FirstByteTimeoutMS }},
+	{"idle_timeout_ms", " of milliseconds", 0, maxMilliseconds, func(c *Config) int64 { return c.IdleTimeoutMS }},
+	{"total_timeout_ms", " of milliseconds", 0, maxMilliseconds, func(c *Config) int64 { return c.TotalTimeoutMS }},
+	{"max_connections", "", 1, 100_000, func(c *Config) int64 { return int64(c.MaxConnections) }},
+	{"max_idle_connections", "", 0, 100_000, func(c *Config) int64 { return int64(c.MaxIdleConnections) }},
+	{"keepalive_expiry_ms", " of milliseconds", 1, maxMilliseconds, func(c *Config) int64 { return c.KeepaliveExpiryMS }},
+	{"max_waiting", "", 0, 1_000_000, func(c *Config) int64 { return int64(c.MaxWaiting) }},
+	{"max_response_head", " of bytes", 1 << 10, 16 << 20, func(c *Config) int64 { return int64(c.MaxResponseHead) }},
+	{"max_response_fields", "", 1, 100_000, func(c *Config) int64 { return int64(c.MaxResponseFields) }},
+	{"max_request_body", " of bytes", 0, maxBody, func(c *Config) int64 { return c.MaxRequestBody }},
+	{"max_response_body", " of bytes", 0, maxBody, func(c *Config) int64 { return c.MaxResponseBody }},
+}
+
+// maxBody is the largest whole number that every JSON reader keeps exactly.
+const maxBody = 1<<53 - 1
+
+func init() {
+	for _, n := range numbers {
+		allowed[n.field] = fmt.Sprintf("a whole number%s from %d to %d", n.unit, n.low, n.high)
+	}
 }
 
 func mustBe(field, given string) *ConfigError {
@@ -120,28 +227,22 @@ func ParseConfig(data []byte) (Config, error) {
 
 // Validate checks every field. The error is a *ConfigError that names the first field at fault.
 func (c *Config) Validate() error {
-	if err := checkRange("timeout_ms", c.TimeoutMS, 1, maxMilliseconds); err != nil {
-		return err
-	}
-	if err := checkRange("max_retries", int64(c.MaxRetries), 0, 10); err != nil {
-		return err
-	}
-	if err := checkRange("max_failures", int64(c.MaxFailures), 1, math.MaxInt32); err != nil {
-		return err
-	}
-	if err := checkRange("recovery_timeout_ms", c.RecoveryTimeoutMS, 1, maxMilliseconds); err != nil {
-		return err
+	for _, n := range numbers {
+		if value := n.value(c); value < n.low || value > n.high {
+			return mustBe(n.field, strconv.FormatInt(value, 10))
+		}
 	}
 	if !slices.Contains(strategies, c.Strategy) {
 		return mustBe("strategy", quote(c.Strategy))
 	}
-	_, err := ParseTargets(c.Targets)
-	return err
-}
-
-func checkRange(field string, value, low, high int64) error {
-	if value < low || value > high {
-		return mustBe(field, strconv.FormatInt(value, 10))
+	targets, err := ParseTargets(c.Targets)
+	if err != nil {
+		return err
+	}
+	for _, target := range targets {
+		if _, err := c.tlsFor(target); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -88,6 +88,120 @@ func easyjson6615c02eDecodeGithubComVelithonVelithonProxyCore(in *jlexer.Lexer, 
 			} else {
 				out.Strategy = string(in.String())
 			}
+		case "connect_timeout_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.ConnectTimeoutMS = int64(in.Int64())
+			}
+		case "pool_timeout_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.PoolTimeoutMS = int64(in.Int64())
+			}
+		case "first_byte_timeout_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.FirstByteTimeoutMS = int64(in.Int64())
+			}
+		case "idle_timeout_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.IdleTimeoutMS = int64(in.Int64())
+			}
+		case "total_timeout_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.TotalTimeoutMS = int64(in.Int64())
+			}
+		case "max_connections":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.MaxConnections = int(in.Int())
+			}
+		case "max_idle_connections":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.MaxIdleConnections = int(in.Int())
+			}
+		case "keepalive_expiry_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.KeepaliveExpiryMS = int64(in.Int64())
+			}
+		case "max_waiting":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.MaxWaiting = int(in.Int())
+			}
+		case "max_response_head":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.MaxResponseHead = int(in.Int())
+			}
+		case "max_response_fields":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.MaxResponseFields = int(in.Int())
+			}
+		case "max_request_body":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.MaxRequestBody = int64(in.Int64())
+			}
+		case "max_response_body":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.MaxResponseBody = int64(in.Int64())
+			}
+		case "tls_ca":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.TLSCA = string(in.String())
+			}
+		case "tls_cert":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.TLSCert = string(in.String())
+			}
+		case "tls_key":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.TLSKey = string(in.String())
+			}
+		case "tls_server_name":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.TLSServerName = string(in.String())
+			}
+		case "tls_min_version":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.TLSMinVersion = string(in.String())
+			}
+		case "tls_insecure":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.TLSInsecure = bool(in.Bool())
+			}
 		default:
 			in.AddError(&jlexer.LexerError{
 				Offset: in.GetPos(),
@@ -146,6 +260,101 @@ func easyjson6615c02eEncodeGithubComVelithonVelithonProxyCore(out *jwriter.Write
 		const prefix string = ",\"strategy\":"
 		out.RawString(prefix)
 		out.String(string(in.Strategy))
+	}
+	{
+		const prefix string = ",\"connect_timeout_ms\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.ConnectTimeoutMS))
+	}
+	{
+		const prefix string = ",\"pool_timeout_ms\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.PoolTimeoutMS))
+	}
+	{
+		const prefix string = ",\"first_byte_timeout_ms\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.FirstByteTimeoutMS))
+	}
+	{
+		const prefix string = ",\"idle_timeout_ms\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.IdleTimeoutMS))
+	}
+	{
+		const prefix string = ",\"total_timeout_ms\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.TotalTimeoutMS))
+	}
+	{
+		const prefix string = ",\"max_connections\":"
+		out.RawString(prefix)
+		out.Int(int(in.MaxConnections))
+	}
+	{
+		const prefix string = ",\"max_idle_connections\":"
+		out.RawString(prefix)
+		out.Int(int(in.MaxIdleConnections))
+	}
+	{
+		const prefix string = ",\"keepalive_expiry_ms\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.KeepaliveExpiryMS))
+	}
+	{
+		const prefix string = ",\"max_waiting\":"
+		out.RawString(prefix)
+		out.Int(int(in.MaxWaiting))
+	}
+	{
+		const prefix string = ",\"max_response_head\":"
+		out.RawString(prefix)
+		out.Int(int(in.MaxResponseHead))
+	}
+	{
+		const prefix string = ",\"max_response_fields\":"
+		out.RawString(prefix)
+		out.Int(int(in.MaxResponseFields))
+	}
+	{
+		const prefix string = ",\"max_request_body\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.MaxRequestBody))
+	}
+	{
+		const prefix string = ",\"max_response_body\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.MaxResponseBody))
+	}
+	{
+		const prefix string = ",\"tls_ca\":"
+		out.RawString(prefix)
+		out.String(string(in.TLSCA))
+	}
+	{
+		const prefix string = ",\"tls_cert\":"
+		out.RawString(prefix)
+		out.String(string(in.TLSCert))
+	}
+	{
+		const prefix string = ",\"tls_key\":"
+		out.RawString(prefix)
+		out.String(string(in.TLSKey))
+	}
+	{
+		const prefix string = ",\"tls_server_name\":"
+		out.RawString(prefix)
+		out.String(string(in.TLSServerName))
+	}
+	{
+		const prefix string = ",\"tls_min_version\":"
+		out.RawString(prefix)
+		out.String(string(in.TLSMinVersion))
+	}
+	{
+		const prefix string = ",\"tls_insecure\":"
+		out.RawString(prefix)
+		out.Bool(bool(in.TLSInsecure))
 	}
 	out.RawByte('}')
 }

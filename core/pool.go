@@ -22,7 +22,7 @@ func NewPool(config Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{config: config, upstream: newUpstream(target)}
+	p := &Pool{config: config, upstream: newUpstream(target, &config)}
 	p.active.options, p.active.expire = p.upstream.transport.Options(), p.expire
 	return p, nil
 }

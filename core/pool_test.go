@@ -137,7 +137,7 @@ func TestDeadlineInTheQueue(t *testing.T) {
 		return sink
 	}
 	var busy, queued []*collector
-	for range maxConnections {
+	for range DefaultConfig().MaxConnections {
 		busy = append(busy, start(time.Minute))
 	}
 	for range 50 {

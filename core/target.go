@@ -11,9 +11,10 @@ import (
 // Target is the address of one upstream. Requests never change it: paths and headers are not joined into it.
 type Target struct {
 	Given      string // the text it was parsed from
-	Scheme     string // "http" or "https"
+	Scheme     string // "http", "https" or "unix"
+	Network    string // "tcp" or "unix"
 	Host       string // for the Host header: host[:port] as given, IPv6 in brackets
-	Address    string // host:port to dial; the port is the scheme's if none was given
+	Address    string // host:port to dial, the port is the scheme's if none was given; or the path of a socket
 	ServerName string // the name a certificate must carry: lower case, no trailing dot, no port
 	TLS        bool
 	key        string // equal for targets that mean the same upstream
@@ -56,7 +57,7 @@ func ParseTargets(given []string) ([]Target, error) {
 // be joined with that of each request, so it is refused, as are user information, query and fragment. The error is
 // a *ConfigError for the field "targets"; it never shows a password.
 func ParseTarget(given string) (Target, error) {
-	target := Target{Given: given, Scheme: "http"}
+	target := Target{Given: given, Scheme: "http", Network: "tcp"}
 	fail := func(reason string) (Target, error) {
 		return Target{}, &ConfigError{Field: "targets", Message: quote(hideUserinfo(given)) + " is not a usable URL: " + reason}
 	}
@@ -71,14 +72,20 @@ func ParseTarget(given string) (Target, error) {
 			return fail(fmt.Sprintf("it has a non-ASCII character at position %d; write the name in its xn-- form", i))
 		}
 	}
-	if len(given) >= 5 && strings.EqualFold(given[:5], "unix:") {
-		return fail("unix sockets are not supported yet")
+	if path, found := cutScheme(given, "unix:"); found {
+		path, reason := socketPath(path)
+		if reason != "" {
+			return fail(reason)
+		}
+		target.Scheme, target.Network, target.Host, target.Address = "unix", "unix", "localhost", path
+		target.key = "unix:" + path
+		return target, nil
 	}
 	rest := given
 	if scheme, after, found := strings.Cut(given, "://"); found && isScheme(scheme) {
 		target.Scheme, rest = strings.ToLower(scheme), after
 		if target.Scheme != "http" && target.Scheme != "https" {
-			return fail("its scheme must be http or https")
+			return fail("its scheme must be http, https or unix")
 		}
 	} else if strings.HasPrefix(given, "//") {
 		return fail("it starts with // and has no scheme; start it with http:// or https://")
@@ -120,6 +127,34 @@ func ParseTarget(given string) (Target, error) {
 	}
 	target.key = target.Scheme + "://" + net.JoinHostPort(canonical, port)
 	return target, nil
+}
+
+// cutScheme is strings.CutPrefix for a scheme, which has no case.
+func cutScheme(text, scheme string) (rest string, found bool) {
+	if len(text) < len(scheme) || !strings.EqualFold(text[:len(scheme)], scheme) {
+		return text, false
+	}
+	return text[len(scheme):], true
+}
+
+// maxSocketPath is the longest path of a unix socket: sun_path has 108 bytes on Linux and 104 on macOS, with a NUL.
+const maxSocketPath = 103
+
+// socketPath takes what stands behind "unix:": /path or ///path.
+func socketPath(text string) (path, reason string) {
+	path = text
+	if strings.HasPrefix(path, "///") {
+		path = path[2:]
+	}
+	switch {
+	case !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//"):
+		return "", "the path of its socket must start with one /, as in unix:/run/app.sock"
+	case strings.HasSuffix(path, "/"):
+		return "", "the path of its socket ends with a /"
+	case len(path) > maxSocketPath:
+		return "", fmt.Sprintf("the path of its socket is longer than %d bytes", maxSocketPath)
+	}
+	return path, ""
 }
 
 // isScheme reports whether text may stand before "://" (RFC 3986 section 3.1).

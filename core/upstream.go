@@ -1,21 +1,7 @@
 package core
 
 import (
-	"crypto/tls"
-	"time"
-
 	"github.com/velithon/velithon-proxy/core/h1"
-)
-
-// Limits of one upstream.
-const (
-	connectTimeout = 3 * time.Second
-	keepAlive      = 60 * time.Second // the feature document's connection keep-alive
-	maxConnections = 512
-	maxIdle        = 50 // the feature document's pool size per host
-	maxWaiting     = 1024
-	maxHeadBytes   = 64 << 10
-	maxHeadFields  = 500
 )
 
 // upstream is one target and the connections to it.
@@ -24,26 +10,25 @@ type upstream struct {
 	transport *h1.Transport
 }
 
-func newUpstream(target Target) *upstream {
-	options := h1.Options{
-		Network:        "tcp",
-		Address:        target.Address,
-		Authority:      target.Host,
-		ConnectTimeout: connectTimeout,
-		KeepAlive:      keepAlive,
-		MaxConnections: maxConnections,
-		MaxIdle:        maxIdle,
-		MaxWaiting:     maxWaiting,
-		MaxHeadBytes:   maxHeadBytes,
-		MaxHeadFields:  maxHeadFields,
-	}
-	if target.TLS {
-		options.TLS = &tls.Config{
-			ServerName:         target.ServerName,
-			NextProtos:         []string{"http/1.1"},
-			MinVersion:         tls.VersionTLS12,
-			ClientSessionCache: tls.NewLRUClientSessionCache(0),
-		}
-	}
-	return &upstream{target: target, transport: h1.NewTransport(options)}
+// newUpstream expects a configuration that was validated.
+func newUpstream(target Target, config *Config) *upstream {
+	secure, _ := config.tlsFor(target) // the error was found by Validate
+	return &upstream{target: target, transport: h1.NewTransport(h1.Options{
+		Network:          target.Network,
+		Address:          target.Address,
+		Authority:        target.Host,
+		TLS:              secure,
+		ConnectTimeout:   milliseconds(config.ConnectTimeoutMS),
+		PoolTimeout:      milliseconds(config.PoolTimeoutMS),
+		FirstByteTimeout: milliseconds(config.FirstByteTimeoutMS),
+		IdleTimeout:      milliseconds(config.IdleTimeoutMS),
+		KeepAlive:        milliseconds(config.KeepaliveExpiryMS),
+		MaxConnections:   config.MaxConnections,
+		MaxIdle:          config.MaxIdleConnections,
+		MaxWaiting:       config.MaxWaiting,
+		MaxHeadBytes:     config.MaxResponseHead,
+		MaxHeadFields:    config.MaxResponseFields,
+		MaxRequestBody:   config.MaxRequestBody,
+		MaxResponseBody:  config.MaxResponseBody,
+	})}
 }

@@ -37,9 +37,10 @@ type conn struct {
 	state    atomic.Uint32
 	ex       *Exchange // the exchange; written by the holder of the claim
 	lease    lease
-	used     bool      // has carried a request
-	idle     time.Time // since when it has been idle
-	expires  time.Time // when the upstream said it would close it, less a second; zero if it did not
+	used     bool       // has carried a request
+	idle     time.Time  // since when it has been idle
+	resolved *addresses // the answer that its address was taken from; nil without a name
+	expires  time.Time  // when the upstream said it would close it, less a second; zero if it did not
 
 	// What onReadable and onWritable, bound once, are to do: a closure a call would allocate.
 	readable, writable func(fd uintptr) bool
@@ -166,10 +167,6 @@ func (c *conn) park() bool {
 	}
 	return false
 }
-
-// fresh reports whether the upstream still keeps an idle connection by its own word: a request that meets its close on the
-// way may be lost, and nobody can tell whether it was.
-func (c *conn) fresh() bool { return c.expires.IsZero() || time.Now().Before(c.expires) }
 
 // giveBack returns the connection to the pool and tells the receiver of the finished exchange.
 func (c *conn) giveBack() {

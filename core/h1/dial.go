@@ -9,7 +9,7 @@ import (
 )
 
 // dial connects to the upstream for an exchange, whose Cancel ends it.
-func (t *Transport) dial(ctx context.Context, ex *Exchange, cancel context.CancelFunc) (transport, raw net.Conn, failure *Error) {
+func (t *Transport) dial(ctx context.Context, ex *Exchange, c *conn, cancel context.CancelFunc) (transport, raw net.Conn, failure *Error) {
 	ex.mu.Lock()
 	cancelled := ex.cause != nil
 	ex.cancelDial = cancel
@@ -29,9 +29,9 @@ func (t *Transport) dial(ctx context.Context, ex *Exchange, cancel context.Cance
 	if cancelled {
 		return nil, nil, ex.cancelled(PhaseConnect)
 	}
-	raw, err := t.dialer.DialContext(ctx, t.options.Network, t.options.Address)
-	if err != nil {
-		return nil, nil, dialError(err)
+	raw, failure = t.reach(ctx, c)
+	if failure != nil {
+		return nil, nil, failure
 	}
 	if t.options.TLS == nil {
 		return raw, raw, nil
@@ -45,6 +45,31 @@ func (t *Transport) dial(ctx context.Context, ex *Exchange, cancel context.Cance
 		return nil, nil, &Error{Kind: KindTLS, Phase: PhaseTLS, Message: "the TLS handshake failed", Err: err}
 	}
 	return secure, raw, nil
+}
+
+// reach connects to the upstream's address, or to one of the addresses that its name has.
+func (t *Transport) reach(ctx context.Context, c *conn) (net.Conn, *Error) {
+	if t.resolver == nil {
+		raw, err := t.dialer.DialContext(ctx, t.options.Network, t.options.Address)
+		if err != nil {
+			return nil, dialError(err)
+		}
+		return raw, nil
+	}
+	found, err := t.resolver.resolve(ctx)
+	if err != nil {
+		if isTimeout(err) {
+			return nil, &Error{Kind: KindConnectTimeout, Phase: PhaseDNS, Message: "resolving the name took too long"}
+		}
+		return nil, dialError(err)
+	}
+	c.resolved = found
+	_, port, _ := net.SplitHostPort(t.options.Address)
+	raw, err := race(ctx, &t.dialer, found.list, port)
+	if err != nil {
+		return nil, dialError(err)
+	}
+	return raw, nil
 }
 
 // endNoting notes that the socket has ended. TLS reports the end of the socket between two records and a close_notify as

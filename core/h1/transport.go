@@ -49,9 +49,10 @@ type Options struct {
 
 // Transport carries exchanges to one upstream over a pool of connections.
 type Transport struct {
-	options Options
-	idle    idlePool
-	dialer  net.Dialer
+	options  Options
+	idle     idlePool
+	dialer   net.Dialer
+	resolver *resolver // nil: the address is one
 
 	mu        sync.Mutex
 	closed    bool
@@ -63,7 +64,11 @@ type Transport struct {
 
 // NewTransport returns a transport; it connects when it is first used.
 func NewTransport(options Options) *Transport {
-	return &Transport{options: options, idle: newIdlePool(options.MaxConnections)}
+	t := &Transport{options: options, idle: newIdlePool(options.MaxConnections)}
+	if host, _, err := net.SplitHostPort(options.Address); err == nil && options.Network == "tcp" {
+		t.resolver = newResolver(host, options.Resolve)
+	}
+	return t
 }
 
 // Options returns the transport's options, which never change.
@@ -109,11 +114,20 @@ func (t *Transport) dispatch(ex *Exchange) {
 			go t.connect(ex, c)
 			return
 		}
-		if c.fresh() && c.state.CompareAndSwap(connIdle, connClaimed) && t.send(ex, c) {
+		if t.fresh(c) && c.state.CompareAndSwap(connIdle, connClaimed) && t.send(ex, c) {
 			return
 		}
 		t.drop(c)
 	}
+}
+
+// fresh reports whether a connection may carry another exchange: the upstream still keeps it by its own word (a request that
+// meets its close on the way may be lost, and nobody can tell whether it was), and its address is still the upstream's.
+func (t *Transport) fresh(c *conn) bool {
+	if !c.expires.IsZero() && !time.Now().Before(c.expires) {
+		return false
+	}
+	return t.resolver == nil || !t.resolver.gone(c)
 }
 
 // send sends on a claimed connection. false: the connection is of no use, the exchange needs another.
@@ -233,6 +247,9 @@ func (t *Transport) sweep() {
 	if t.closed {
 		return
 	}
+	if t.resolver != nil {
+		t.resolver.refresh()
+	}
 	now := time.Now()
 	var kept []*conn
 	_, idle := t.idle.size()
@@ -247,7 +264,7 @@ func (t *Transport) sweep() {
 		case c.state.Load() != connIdle || c.stale():
 			// A FIN that came together with the response made no event of its own.
 			t.drop(c)
-		case (surplus || idleFor >= t.options.KeepAlive || !c.fresh()) && c.state.CompareAndSwap(connIdle, connDead):
+		case (surplus || idleFor >= t.options.KeepAlive || !t.fresh(c)) && c.state.CompareAndSwap(connIdle, connDead):
 			t.drop(c)
 		default:
 			kept = append(kept, c)
@@ -270,6 +287,9 @@ func (t *Transport) Close() {
 	t.mu.Unlock()
 	if closed {
 		return
+	}
+	if t.resolver != nil {
+		t.resolver.end()
 	}
 	for {
 		t.mu.Lock()
@@ -350,7 +370,7 @@ func (l *waitList) remove(ex *Exchange) {
 // connect dials for an exchange and then serves the connection. It is the goroutine of that connection.
 func (t *Transport) connect(ex *Exchange, c *conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), t.options.ConnectTimeout)
-	transport, raw, err := t.dial(ctx, ex, cancel)
+	transport, raw, err := t.dial(ctx, ex, c, cancel)
 	cancel()
 	if err == nil {
 		err = c.bind(transport, raw)

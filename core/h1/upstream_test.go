@@ -33,6 +33,11 @@ func newScriptedUpstream(t *testing.T, script func(v *visit)) *scriptedUpstream 
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	return newScriptedUpstreamOn(t, listener, script)
+}
+
+func newScriptedUpstreamOn(t *testing.T, listener net.Listener, script func(v *visit)) *scriptedUpstream {
+	t.Helper()
 	u := &scriptedUpstream{listener: listener}
 	u.group.Go(func() {
 		for {

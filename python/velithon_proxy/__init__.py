@@ -36,11 +36,13 @@ from ._errors import (
 )
 from ._headers import Headers
 from ._response import ProxyResponse
+from ._settings import TLS, InsecureTLSWarning, Limits, Timeouts
 from ._stream import StreamResponse
 from ._version import __version__
 from .middleware import ProxyMiddleware
 
 __all__ = [
+    "TLS",
     "BodyTooLargeError",
     "CircuitOpenError",
     "ClientClosedError",
@@ -49,10 +51,12 @@ __all__ = [
     "ConnectTimeout",
     "ForkedProcessError",
     "Headers",
+    "InsecureTLSWarning",
     "InternalError",
     "InvalidHeaderError",
     "InvalidRequestError",
     "InvalidTargetError",
+    "Limits",
     "NoHealthyTargetError",
     "PoolExhaustedError",
     "PoolTimeout",
@@ -64,6 +68,7 @@ __all__ = [
     "ReadTimeout",
     "StreamResponse",
     "TLSError",
+    "Timeouts",
     "TotalTimeout",
     "UpstreamClosedError",
     "UpstreamProtocolError",

@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import Any, Final, NoReturn
 
 from . import _bridge, _runtime
-from ._errors import ClientClosedError, reply_error
+from ._errors import ClientClosedError, ConfigurationError, reply_error
 from ._headers import HeadersInput, pack
-from ._options import pool_config
+from ._options import check_integer, pool_config, show
 from ._query import QueryInput, append_query
 from ._response import ProxyResponse
+from ._settings import TLS, Limits, Timeouts, settings_config
 from ._stream import StreamContext, StreamResponse
 from ._upload import Upload
 
@@ -34,12 +35,17 @@ class ProxyClient:
     inside the running event loop. One client serves any number of tasks, event loops and threads.
 
     Args:
-        target_url: the upstream, ``"http://host[:port]"`` or ``"https://host[:port]"``. Paths belong to the requests.
+        target_url: the upstream, ``"http://host[:port]"``, ``"https://host[:port]"``, or ``"unix:/path"`` of a socket.
+            Paths belong to the requests.
         timeout_ms: limit of one call as a whole in milliseconds: waiting for a connection, connecting (which has a
             limit of its own, 3 s), sending, and the response with its body.
         max_retries: attempts after the first.
         max_failures: consecutive failures that open the circuit breaker.
         recovery_timeout_ms: milliseconds that an open breaker refuses requests.
+        timeouts: finer limits of time; :class:`Timeouts`.
+        limits: how many connections, and how long they are kept; :class:`Limits`.
+        tls: certificates, keys and versions for an https upstream; :class:`TLS`.
+        max_request_body, max_response_body: bytes that a body may have, streamed or not (``BodyTooLargeError``).
 
     Raises:
         ConfigurationError: an argument is of the wrong type or out of range; a ``ValueError``.
@@ -61,16 +67,28 @@ class ProxyClient:
         max_retries: int = 3,
         max_failures: int = 5,
         recovery_timeout_ms: int = 60000,
+        *,
+        timeouts: Timeouts | None = None,
+        limits: Limits | None = None,
+        tls: TLS | None = None,
+        max_request_body: int | None = None,
+        max_response_body: int | None = None,
     ) -> None:
         self._config = pool_config(
             target_url,
             argument="target_url",
             scheme_required=True,
-            timeout_ms=timeout_ms,
-            max_retries=max_retries,
-            max_failures=max_failures,
-            recovery_timeout_ms=recovery_timeout_ms,
+            # Here, not in pool_config: there None means the default.
+            timeout_ms=check_integer("timeout_ms", timeout_ms),
+            max_retries=check_integer("max_retries", max_retries),
+            max_failures=check_integer("max_failures", max_failures),
+            recovery_timeout_ms=check_integer("recovery_timeout_ms", recovery_timeout_ms),
+            max_request_body=max_request_body,
+            max_response_body=max_response_body,
+            **settings_config(timeouts, limits, tls),
         )
+        if tls is not None and not target_url.lower().startswith("https:"):
+            raise ConfigurationError(f"tls needs an https target_url, {show(target_url)} is none", field="tls")
         self._target = target_url
         # Loop and channel as one object: another thread may rebind the client between two reads.
         self._bound: tuple[asyncio.AbstractEventLoop | None, Any] = (None, None)

@@ -17,13 +17,29 @@ from ._errors import ConfigurationError, InvalidTargetError
 STRATEGIES: Final = ("round_robin", "random", "weighted", "single")
 
 _MAX_MILLISECONDS: Final = 86_400_000  # a day
+_MAX_BODY: Final = 2**53 - 1
 _INTEGERS: Final = {
     "timeout_ms": (1, _MAX_MILLISECONDS, "a whole number of milliseconds"),
     "max_retries": (0, 10, "a whole number"),
     "max_failures": (1, 2**31 - 1, "a whole number"),
     "recovery_timeout_ms": (1, _MAX_MILLISECONDS, "a whole number of milliseconds"),
+    "connect_timeout_ms": (1, _MAX_MILLISECONDS, "a whole number of milliseconds"),
+    "pool_timeout_ms": (0, _MAX_MILLISECONDS, "a whole number of milliseconds"),
+    "first_byte_timeout_ms": (0, _MAX_MILLISECONDS, "a whole number of milliseconds"),
+    "idle_timeout_ms": (0, _MAX_MILLISECONDS, "a whole number of milliseconds"),
+    "total_timeout_ms": (0, _MAX_MILLISECONDS, "a whole number of milliseconds"),
+    "max_connections": (1, 100_000, "a whole number"),
+    "max_idle_connections": (0, 100_000, "a whole number"),
+    "keepalive_expiry_ms": (1, _MAX_MILLISECONDS, "a whole number of milliseconds"),
+    "max_waiting": (0, 1_000_000, "a whole number"),
+    "max_response_head": (1 << 10, 16 << 20, "a whole number of bytes"),
+    "max_response_fields": (1, 100_000, "a whole number"),
+    "max_request_body": (0, _MAX_BODY, "a whole number of bytes"),
+    "max_response_body": (0, _MAX_BODY, "a whole number of bytes"),
 }
+_TLS: Final = frozenset({"tls_ca", "tls_cert", "tls_key", "tls_server_name", "tls_min_version", "tls_insecure"})
 
+_MAX_SOCKET_PATH: Final = 103  # sun_path has 108 bytes on Linux and 104 on macOS, with a NUL
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _FORBIDDEN: Final = re.compile(r"[^\x21-\x7e]")
 _NOT_IN_NAME: Final = re.compile(r"[^A-Za-z0-9._-]")
@@ -48,46 +64,48 @@ def pool_config(
     *,
     argument: str = "targets",
     scheme_required: bool = False,
-    timeout_ms: int | None = None,
-    max_retries: int | None = None,
-    max_failures: int | None = None,
-    recovery_timeout_ms: int | None = None,
     strategy: str | None = None,
+    **options: object,
 ) -> bytes:
     """Check the options of a pool and write them as the JSON that the core reads.
 
     Args:
         targets: URLs of the upstreams; a ``str`` is a pool of one.
         argument: what the caller's own argument for ``targets`` is called, for messages.
-        scheme_required: take only one URL that says ``http://`` or ``https://``, as a client of one upstream wants it;
+        scheme_required: take only one URL that says which scheme it has, as a client of one upstream wants it;
             otherwise a target without a scheme means http.
-        timeout_ms: limit of one call as a whole, 1 to 86,400,000 milliseconds.
-        max_retries: attempts after the first, 0 to 10.
-        max_failures: consecutive failures that open the breaker, 1 to 2,147,483,647.
-        recovery_timeout_ms: how long an open breaker refuses, 1 to 86,400,000 milliseconds.
         strategy: one of :data:`STRATEGIES`.
+        options: whole numbers, in the ranges and units of core/config.go, and ``tls_*`` as :class:`TLS` gives them.
 
     ``None`` means the core's default and is left out.
 
     Raises:
         ConfigurationError: an option of the wrong type or out of range.
         InvalidTargetError: a target that is not a usable URL.
+        TypeError: an unknown option.
     """
     config: dict[str, object] = {}
-    for field, value in (
-        ("timeout_ms", timeout_ms),
-        ("max_retries", max_retries),
-        ("max_failures", max_failures),
-        ("recovery_timeout_ms", recovery_timeout_ms),
-    ):
+    for field, value in options.items():
+        if field not in _INTEGERS and field not in _TLS:
+            raise TypeError(f"pool_config() got an unexpected keyword argument {field!r}")
         if value is not None:
-            _check_integer(field, value)
-            config[field] = int(value)
+            config[field] = check_integer(field, value) if field in _INTEGERS else value
     if strategy is not None:
         _check_strategy(strategy)
         config["strategy"] = str.__str__(strategy)
     config["targets"] = _check_targets(targets, argument, scheme_required)
+    _check_tls(config)
     return json.dumps(config).encode()
+
+
+def _check_tls(config: dict[str, object]) -> None:
+    """TLS options need https; the files and names in them were checked by :class:`TLS`."""
+    for field in ("tls_ca", "tls_cert", "tls_key", "tls_server_name", "tls_insecure"):
+        if not config.get(field):
+            continue
+        for target in cast("list[str]", config["targets"]):
+            if not target.lower().startswith("https:"):
+                raise ConfigurationError(f"{field} needs https targets, {show(target)} is none", field=field)
 
 
 def validate_target(url: object, *, argument: str = "target_url", scheme_required: bool = True) -> None:
@@ -99,18 +117,23 @@ def validate_target(url: object, *, argument: str = "target_url", scheme_require
     parse_target(url, argument=argument, scheme_required=scheme_required)
 
 
-def _check_integer(field: str, value: object) -> None:
+def check_integer(field: str, value: object) -> int:
+    """Return the value of a field that holds a whole number.
+
+    Raises:
+        ConfigurationError: not a whole number, or out of the field's range.
+    """
     low, high, kind = _INTEGERS[field]
     # bool is an int to Python; a configuration that says True means something else than 1.
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
-        return
-    raise ConfigurationError(f"{field} must be {kind} from {low} to {high}, not {_show(value)}", field=field)
+        return int(value)
+    raise ConfigurationError(f"{field} must be {kind} from {low} to {high}, not {show(value)}", field=field)
 
 
 def _check_strategy(value: object) -> None:
     if not isinstance(value, str) or value not in STRATEGIES:
         names = ", ".join(f'"{name}"' for name in STRATEGIES)
-        raise ConfigurationError(f"strategy must be one of {names}, not {_show(value)}", field="strategy")
+        raise ConfigurationError(f"strategy must be one of {names}, not {show(value)}", field="strategy")
 
 
 def _check_targets(targets: object, argument: str, scheme_required: bool) -> list[str]:
@@ -119,7 +142,7 @@ def _check_targets(targets: object, argument: str, scheme_required: bool) -> lis
         parse_target(targets, argument=argument, scheme_required=scheme_required)
         return [str.__str__(cast("str", targets))]  # of an enumeration the value, however it prints
     if isinstance(targets, (bytes, bytearray)) or not isinstance(targets, Sequence):
-        raise ConfigurationError(f"{argument} must be a URL or a list of URLs, not {_show(targets)}", field=argument)
+        raise ConfigurationError(f"{argument} must be a URL or a list of URLs, not {show(targets)}", field=argument)
     given: list[str] = []
     seen: dict[str, str] = {}
     for i, item in enumerate(cast("Sequence[object]", targets)):
@@ -127,7 +150,7 @@ def _check_targets(targets: object, argument: str, scheme_required: bool) -> lis
         text = str.__str__(cast("str", item))
         if key in seen:
             raise ConfigurationError(
-                f"{argument}[{i}]: {_show(text)} is the same upstream as {_show(seen[key])}", field=argument
+                f"{argument}[{i}]: {show(text)} is the same upstream as {show(seen[key])}", field=argument
             )
         seen[key] = text
         given.append(text)
@@ -151,10 +174,10 @@ def parse_target(url: object, *, argument: str, scheme_required: bool) -> Target
     """
     field = argument.partition("[")[0]
     if not isinstance(url, str):
-        raise InvalidTargetError(f"{argument} must be a URL (str), not {_show(url)}", field=field)
+        raise InvalidTargetError(f"{argument} must be a URL (str), not {show(url)}", field=field)
     target = _parse(url, scheme_required)
     if isinstance(target, str):
-        raise InvalidTargetError(f"{argument}: {_show(_hide_userinfo(url))} is not a usable URL: {target}", field=field)
+        raise InvalidTargetError(f"{argument}: {show(_hide_userinfo(url))} is not a usable URL: {target}", field=field)
     return target
 
 
@@ -168,13 +191,13 @@ def _parse(url: str, scheme_required: bool) -> Target | str:
             return f"it has a non-ASCII character at position {bad.start()}; write the name in its xn-- form"
         return f"it has a blank or control character at position {bad.start()}"
     if url[:5].lower() == "unix:":
-        return "unix sockets are not supported yet"
+        return _parse_socket(url[5:])
     scheme, rest = "http", url
     given = _SCHEME.match(url)
     if given is not None:
         scheme, rest = given[1].lower(), url[given.end() :]
         if scheme not in ("http", "https"):
-            return "its scheme must be http or https"
+            return "its scheme must be http, https or unix"
     elif url.startswith("//"):
         return "it starts with // and has no scheme; start it with http:// or https://"
     elif scheme_required:
@@ -200,6 +223,19 @@ def _parse(url: str, scheme_required: bool) -> Target | str:
     if tail not in ("", "/"):
         return "it has a path; put the path into each request"
     return Target(scheme, authority, f"{host}:{port}", f"{scheme}://{canonical}:{port}")
+
+
+def _parse_socket(path: str) -> Target | str:
+    """Read what stands behind ``unix:``, ``/path`` or ``///path``."""
+    if path.startswith("///"):
+        path = path[2:]
+    if not path.startswith("/") or path.startswith("//"):
+        return "the path of its socket must start with one /, as in unix:/run/app.sock"
+    if path.endswith("/"):
+        return "the path of its socket ends with a /"
+    if len(path) > _MAX_SOCKET_PATH:
+        return f"the path of its socket is longer than {_MAX_SOCKET_PATH} bytes"
+    return Target("unix", "localhost", path, f"unix:{path}")
 
 
 def _split_bracketed(authority: str) -> tuple[str, str, str | None] | str:
@@ -256,7 +292,7 @@ def _hide_userinfo(url: str) -> str:
     return f"{scheme}://***@{tail}" if separator else f"***@{tail}"
 
 
-def _show(value: object) -> str:
+def show(value: object) -> str:
     """Show a wrong value in a message: its kind, and the value itself as far as it is short and harmless."""
     if value is None:
         return "None"

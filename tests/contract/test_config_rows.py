@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from velithon_proxy import TLS, Limits, Timeouts
 from velithon_proxy._errors import ConfigurationError, InvalidTargetError
 from velithon_proxy._options import parse_target, pool_config
 
@@ -52,7 +53,15 @@ def test_the_defaults_in_signatures_are_those_of_the_core() -> None:
     parameters = inspect.signature(ProxyClient).parameters
     shown = {name: parameters[name].default for name in ROWS["defaults"] if name in parameters}
     assert set(shown) >= {"timeout_ms", "max_retries", "max_failures", "recovery_timeout_ms"}
+    shown = {name: value for name, value in shown.items() if value is not None}  # None is the core's default
     assert shown == {name: ROWS["defaults"][name] for name in shown}
+
+
+@pytest.mark.parametrize("option", [Timeouts(), Limits(), TLS()], ids=lambda option: type(option).__name__)
+def test_the_defaults_of_option_classes_are_those_of_the_core(option: Any) -> None:
+    members = option.config()
+    assert members
+    assert members == {name: ROWS["defaults"][name] for name in members}
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from client_upstream import LIMIT, Upstream, Visit, answer, echo, on_loops, replying
 
-from velithon_proxy import ConnectError, ProxyClient, TLSError, TotalTimeout
+from velithon_proxy import TLS, ConnectError, ProxyClient, ProxyError, TLSError, TotalTimeout
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +136,35 @@ def test_a_trusted_certificate_carries_requests_and_its_name_is_checked(
         assert (done.returncode, done.stdout.strip()) == (0, "ok"), done.stderr
         assert len(upstream.requests) == 32
         assert b"/wrong-name" not in [request.target for request in upstream.requests]
+
+
+@on_loops("asyncio", "uvloop")
+async def test_a_client_may_trust_an_authority_of_its_own(
+    certificate: tuple[Path, Path], context: ssl.SSLContext
+) -> None:
+    with Upstream(replying(echo), tls=context) as upstream:
+        async with ProxyClient(upstream.url, tls=TLS(ca=certificate[0])) as client:
+            body = os.urandom(300_000)
+            assert (await client.forward_request("POST", "/", None, body)).body == body
+            async with client.stream_request("POST", "/", None, body) as response:
+                assert await response.read() == body
+            assert upstream.connections == 1
+        elsewhere = f"https://localhost:{upstream.port}"
+        async with ProxyClient(elsewhere, tls=TLS(ca=certificate[0])) as client:
+            with pytest.raises(TLSError):
+                await client.forward_request("GET", "/")
+        async with ProxyClient(elsewhere, tls=TLS(ca=certificate[0], server_name="good.test")) as client:
+            assert (await client.forward_request("GET", "/")).status == 200
+
+
+async def test_a_client_shows_its_certificate(certificate: tuple[Path, Path], context: ssl.SSLContext) -> None:
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(certificate[0])
+    with Upstream(replying(echo), tls=context) as upstream:
+        shown = TLS(ca=certificate[0], cert=certificate[0], key=certificate[1])
+        async with ProxyClient(upstream.url, tls=shown) as client:
+            assert (await client.forward_request("GET", "/")).status == 200
+        async with ProxyClient(upstream.url, tls=TLS(ca=certificate[0])) as client:
+            with pytest.raises(ProxyError):
+                await client.forward_request("GET", "/refused")
+        assert b"/refused" not in [request.target for request in upstream.requests]

@@ -80,7 +80,7 @@ class Gateway:
         self.target: Final = target_urls if isinstance(target_urls, str) else target_urls[0]
         """The upstream, as it was given."""
         self._client_arguments = (
-            self.target if "://" in self.target else f"http://{self.target}",
+            self.target if ":/" in self.target else f"http://{self.target}",
             timeout_ms,
             max_retries,
             max_failures,
