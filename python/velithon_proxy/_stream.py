@@ -110,11 +110,20 @@ class StreamResponse:
         if chunk_size is not None and (type(chunk_size) is not int or chunk_size < 1):
             raise ValueError(f"chunk_size must be a positive whole number of bytes or None, not {chunk_size!r}")
         self._take()
-        kept = bytearray()
-        while piece := await self._receive():
-            if chunk_size is None:
+        if chunk_size is None:
+            while piece := await self._receive():
                 yield piece
-                continue
+            return
+        kept = bytearray()
+        while True:
+            try:
+                piece = await self._receive()
+            except Exception:
+                if kept:
+                    yield bytes(kept)
+                raise
+            if not piece:
+                break
             kept += piece
             while len(kept) >= chunk_size:
                 yield bytes(kept[:chunk_size])
@@ -188,17 +197,18 @@ class StreamResponse:
                 raise upload.failure
         if result[0]:
             code, phase, outcome, message, elapsed_ns = result
-            self._failure = reply_error(code, phase, outcome, message, elapsed_ns, self.target, method=self._method)
-            if isinstance(self._failure, asyncio.CancelledError):
-                self._failure = ProxyError("the response was closed", target=self.target, phase="body")
+            if self._failure is None:  # or somebody gave the response up while it was read
+                self._failure = reply_error(code, phase, outcome, message, elapsed_ns, self.target, method=self._method)
             raise self._failure
         rest: bytes = result[1]
         return rest
 
     def _give_up(self) -> None:
+        if self._rest is not None or not self._ended:  # what is left must not look like the end to whoever still reads
+            self._rest = None
+            self._failure = ProxyError("the response was closed", target=self.target, phase="body")
         if not self._ended:
             self._ended = True
-            self._rest = None
             ahead, self._ahead = self._ahead, None
             if ahead is not None:
                 ahead.cancel()  # or the bridge would think that somebody takes it and comes back for more
