@@ -218,7 +218,7 @@ func (c *conn) onReadable(fd uintptr) bool {
 // onWritable makes one attempt to send writeOut on a claimed connection, which becomes busy with it. It reports
 // errStale if the connection ended while it was idle.
 func (c *conn) onWritable(fd uintptr) bool {
-	if (c.used && pendingInput(fd, &c.probe)) || !c.state.CompareAndSwap(connClaimed, connBusy) {
+	if pendingInput(fd, &c.probe) || !c.state.CompareAndSwap(connClaimed, connBusy) {
 		c.writeErr = errStale
 		return true
 	}

@@ -377,12 +377,19 @@ func (t *Transport) connect(ex *Exchange, c *conn) {
 	}
 	if err == nil {
 		c.state.Store(connClaimed)
-		if result := ex.sendOn(c); result == sendStarted {
+		switch ex.sendOn(c) {
+		case sendStarted:
 			c.serve()
 			return
+		case sendStale:
+			err = &Error{
+				Kind: KindClosed, Phase: PhaseWrite,
+				Message: "the upstream closed the new connection, or sent something on it, before the request",
+			}
+		case sendCancelled:
+			err = ex.cancelled(PhaseConnect)
 		}
 		_ = raw.Close()
-		err = ex.cancelled(PhaseConnect)
 	}
 	t.drop(c)
 	t.freeSlot()
