@@ -215,6 +215,12 @@ class ProxyClient:
             token = channel.submit(future, self._pool, method, target, headers, body, 0, flags)
         try:
             reply = await future
+        except GeneratorExit:
+            # The coroutine is being closed: it may not wait for anything.
+            channel.cancel(token)
+            if upload is not None:
+                upload.abandon()
+            raise
         except BaseException:
             channel.cancel(token)
             if upload is not None:

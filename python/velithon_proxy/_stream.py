@@ -214,10 +214,17 @@ class StreamResponse:
                 ahead.cancel()  # or the bridge would think that somebody takes it and comes back for more
             self._channel.cancel(self._token)
 
+    def _abandon(self) -> None:
+        """Do the same as aclose, without waiting until the iterable of an upload was closed."""
+        self._give_up()
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            upload.abandon()
+
     def __del__(self) -> None:
         if not getattr(self, "_ended", True):
             shown = repr(self)
-            self._give_up()  # first: a warning may be an error
+            self._abandon()  # first: a warning may be an error
             warnings.warn(f"unclosed {shown}", ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
@@ -243,5 +250,9 @@ class StreamContext:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         response, self._response = self._response, None
-        if response is not None:
+        if response is None:
+            return
+        if kind is GeneratorExit:  # the coroutine is being closed: it may not wait for anything
+            response._abandon()  # pyright: ignore[reportPrivateUsage]
+        else:
             await response.aclose()
