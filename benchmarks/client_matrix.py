@@ -23,6 +23,8 @@ from scenarios import REQUEST_HEADERS, SCENARIOS, Scenario
 from suites import Request, Step
 
 FLOOR = "Go loop"
+CORE = "Go loop on core/h1"
+_GO_LOOPS = (FLOOR, CORE)
 
 # Measured when asked for by name only: one to two orders of magnitude behind.
 OPTIONAL_CLIENTS = {"httpx"}
@@ -56,22 +58,24 @@ def run(request: Request) -> dict[str, Any]:
         rounds=request.rounds or plan.rounds,
         window=request.window or plan.window,
     )
-    clients = request.clients or [name for name in [*peers.CLIENTS, FLOOR] if name not in OPTIONAL_CLIENTS]
+    clients = request.clients or [name for name in [*peers.CLIENTS, *_GO_LOOPS] if name not in OPTIONAL_CLIENTS]
     names = request.scenarios or [s.name for s in SCENARIOS.values() if s.quick or not request.quick]
     results = {name: run_scenario(SCENARIOS[name], clients, plan, request.step) for name in names}
     return {"window_seconds": plan.window, "scenarios": results}
 
 
 def _command(client: str, scenario: Scenario, upstream: Upstream) -> list[str]:
-    if client == FLOOR:
+    if client in _GO_LOOPS:
         command = [str(build("goloop")), "-address", upstream.address]
+        command += ["-core"] * (client == CORE)
         command += ["-method", scenario.method, "-path", scenario.path, "-c", str(scenario.concurrency)]
         command += ["-body", str(scenario.request_bytes), "-want", str(scenario.answer_bytes)]
         for name, value in REQUEST_HEADERS:
             command += ["-header", f"{name}:{value}"]
         return command
     command = [sys.executable, str(BENCHMARKS / "client_cell.py")]
-    return [*command, "--client", client, "--scenario", scenario.name, "--base-url", upstream.base_url]
+    command = [*command, "--client", client, "--scenario", scenario.name, "--base-url"]
+    return [*command, upstream.tls_url if scenario.tls else upstream.base_url]
 
 
 def start_cell(client: str, scenario: Scenario, upstream: Upstream) -> tuple[Worker | None, str]:
@@ -114,6 +118,8 @@ def run_scenario(scenario: Scenario, clients: Iterable[str], plan: Plan, step: S
     """
     outcome: dict[str, Any] = {"versions": {}, "skipped": {}, "rounds": [], "disturbed": []}
     wanted = list(clients)
+    if scenario.tls:
+        wanted = [client for client in wanted if client not in _GO_LOOPS]  # they speak plain HTTP
     for generation in range(3 * plan.generations):
         missing = plan.rounds * plan.generations - len(outcome["rounds"])
         if missing <= 0:
@@ -159,5 +165,5 @@ def ratio(rounds: list[Round], client: str, other: str, figure: str) -> float:
 
 def best_peer(rounds: list[Round], figure: str) -> str | None:
     """The peer with the lowest median, None without peers. All configurations of a client count, the floor does not."""
-    names = [name for name in rounds[0] if name != FLOOR and not peers.CLIENTS[name].ours]
+    names = [name for name in rounds[0] if name not in _GO_LOOPS and not peers.CLIENTS[name].ours]
     return min(names, key=lambda name: median(rounds, name, figure), default=None)

@@ -34,6 +34,8 @@ class Upstream:
 
     Attributes:
         address: ``127.0.0.1:port``.
+        tls_url: ``https://127.0.0.1:port``, with a certificate that nobody trusts.
+        raw_address: ``127.0.0.1:port`` of the server of the suite `load`.
         pid: process id, for its CPU time.
     """
 
@@ -42,10 +44,11 @@ class Upstream:
             [build("upstream")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
         assert self._process.stdout is not None
-        port = self._process.stdout.readline().strip()
-        if not port:
+        ports = self._process.stdout.readline().split()
+        if len(ports) != 3:
             raise SystemExit(f"benchmarks: the upstream did not start, exit status {self._process.wait()}")
-        self.address = f"127.0.0.1:{port}"
+        self.address, tls_address, self.raw_address = (f"127.0.0.1:{port}" for port in ports)
+        self.tls_url = f"https://{tls_address}"
         self.pid = self._process.pid
         self._control = http.client.HTTPConnection(self.address, timeout=10)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +118,34 @@ def _leak_sections(data: dict[str, Any]) -> Iterator[Section]:
     yield Section("Leaks", note, table)
 
 
+def _stream_sections(data: dict[str, Any]) -> Iterator[Section]:
+    table = _table(["client", "direction", "MB/s", "CPU, s", "memory gained, kB"])
+    for direction in ("down", "up"):
+        rounds = data[direction]
+        for client in rounds[0]:
+            row = [statistics.median(r[client][key] for r in rounds) for key in ("mb_per_s", "cpu_s", "rss_kb")]
+            table.add_row(client, direction, *map(_number, row))
+    yield Section(
+        "Streams", f"{data['bytes']:,} bytes; medians of {len(data['down'])} rounds in turns, on uvloop.", table
+    )
+
+
+def _load_sections(data: dict[str, Any]) -> Iterator[Section]:
+    table = _table(["what", "figure", "value"])
+    for what, figures in data.items():
+        if not isinstance(figures, dict) or what == "machine":
+            continue
+        for name, value in figures.items():
+            if isinstance(value, dict):
+                value = sum(max(part, 0) for part in value.values())
+            table.add_row(what, name, _number(value) if isinstance(value, (int, float)) else str(value))
+    yield Section("Load", "A black hole, callers that leave, connections that close as they are used again.", table)
+
+
 _BY_SUITE = {
     "clients": _client_sections,
+    "streams": _stream_sections,
+    "load": _load_sections,
     "border": _border_sections,
     "import": _import_sections,
     "leaks": _leak_sections,

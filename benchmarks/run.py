@@ -1,7 +1,7 @@
 """Run the benchmarks and print their tables.
 
-A full run takes about 25 minutes; it writes benchmarks/results/*.json and benchmarks/results.md. A quick run takes
-about four minutes and, like any run limited to some scenarios or clients, leaves those files alone.
+A full run takes about 35 minutes; it writes benchmarks/results/*.json and benchmarks/results.md. A quick run takes
+about six minutes and, like any run limited to some scenarios or clients, leaves those files alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ from scenarios import SCENARIOS
 from suites import Request, SuiteSkippedError, progress_line
 
 # Suite to the module with its run(request).
-SUITES = {"clients": "client_matrix", "border": "border", "import": "import_cost", "leaks": "leaks"}
+SUITES = {
+    "clients": "client_matrix",
+    "streams": "streams",
+    "load": "load",
+    "border": "border",
+    "import": "import_cost",
+    "leaks": "leaks",
+}
 
 
 def _names(allowed: list[str]) -> Callable[[str], list[str]]:
@@ -59,7 +66,7 @@ def _positive(text: str) -> float:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    clients = [*peers.CLIENTS, client_matrix.FLOOR]
+    clients = [*peers.CLIENTS, client_matrix.FLOOR, client_matrix.CORE]
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, fewer scenarios")
     parser.add_argument("--only", type=_names(list(SUITES)), metavar="SUITES", default=list(SUITES),
                         help=f"some of: {', '.join(SUITES)}")  # fmt: skip

@@ -30,6 +30,7 @@ class Scenario:
         shape: see :mod:`peers`.
         loop: ``uvloop`` or ``asyncio``.
         quick: part of a quick run.
+        tls: over TLS, on connections that are kept alive.
     """
 
     name: str
@@ -41,15 +42,18 @@ class Scenario:
     shape: Shape = "native"
     loop: str = "uvloop"
     quick: bool = False
+    tls: bool = False
 
 
 _ALL = [
     Scenario("get-100b-c1", "GET", "/small", 1, 100, quick=True),
     Scenario("get-100b-c64", "GET", "/small", 64, 100, quick=True),
     Scenario("get-100b-c512", "GET", "/small", 512, 100, quick=True),
-    Scenario("get-10k-c64", "GET", "/10k", 64, 10 << 10),
+    Scenario("get-10k-c64", "GET", "/10k", 64, 10 << 10, quick=True),
     Scenario("get-1m-c8", "GET", "/1m", 8, MEBIBYTE, quick=True),
     Scenario("post-1m-c8", "POST", "/sink", 8, len(str(MEBIBYTE)), MEBIBYTE, quick=True),
+    Scenario("get-100b-c1-tls", "GET", "/small", 1, 100, tls=True),
+    Scenario("get-100b-c64-tls", "GET", "/small", 64, 100, tls=True, quick=True),
     Scenario("get-100b-c64-gateway", "GET", "/small", 64, 100, shape="gateway"),
     Scenario("get-1m-c8-gateway", "GET", "/1m", 8, MEBIBYTE, shape="gateway"),
     Scenario("get-100b-c64-asyncio", "GET", "/small", 64, 100, loop="asyncio"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,14 @@ def _against_floor(clients: dict[str, Any], scenario: str, limit: float, words: 
     return Verdict(promise, limit, client_matrix.ratio(rounds, OURS, client_matrix.FLOOR, "cpu_us"), "x")
 
 
+def _core_against_floor(clients: dict[str, Any], scenario: str, limit: float, words: str) -> Verdict:
+    promise = f"{words}: core/h1 / HostClient.Do"
+    rounds = _rounds(clients, scenario)
+    if not rounds or not {client_matrix.FLOOR, client_matrix.CORE} <= rounds[0].keys():
+        return Verdict(promise, limit, None, "x")
+    return Verdict(promise, limit, client_matrix.ratio(rounds, client_matrix.CORE, client_matrix.FLOOR, "cpu_us"), "x")
+
+
 def _rounds(clients: dict[str, Any], scenario: str) -> list[client_matrix.Round]:
     """The usable rounds in which ours took part."""
     result = clients.get("scenarios", {}).get(scenario)
@@ -61,6 +70,10 @@ def _clients(data: dict[str, Any]) -> list[Verdict]:
         _against_floor(data, "get-100b-c64", 1.6, "GET 100 B, c=64, CPU"),
         _against_best_peer(data, "get-100b-c512", "cpu_us", 0.65, "GET 100 B, c=512, CPU"),
         _against_floor(data, "get-100b-c512", 1.6, "GET 100 B, c=512, CPU"),
+        _against_best_peer(data, "get-10k-c64", "cpu_us", 0.75, "GET 10 KB, c=64, CPU"),
+        _against_best_peer(data, "get-100b-c1-tls", "cpu_us", 0.85, "GET 100 B over TLS, c=1, CPU"),
+        _against_best_peer(data, "get-100b-c64-tls", "cpu_us", 0.85, "GET 100 B over TLS, c=64, CPU"),
+        *(_core_against_floor(data, f"get-100b-c{c}", 0.8, f"Go alone, GET 100 B, c={c}, CPU") for c in (1, 64, 512)),
         _against_best_peer(data, "get-1m-c8", "cpu_us", 0.8, "GET 1 MB, c=8, CPU"),
         _against_best_peer(data, "post-1m-c8", "cpu_us", 0.8, "POST 1 MB, c=8, CPU"),
     ]
@@ -96,8 +109,48 @@ def _leaks(data: dict[str, Any]) -> list[Verdict]:
     return [*verdicts, Verdict("Resident memory gained over 100,000 requests", 1024, slope, "kB")]
 
 
+def _streams(data: dict[str, Any]) -> list[Verdict]:
+    verdicts: list[Verdict] = []
+    for direction in ("down", "up"):
+        rounds = [r for r in data.get(direction, []) if OURS in r]
+        others = [name for name in (rounds[0] if rounds else ()) if name != OURS]
+        for peer in others:
+            ratio = statistics.median(r[peer]["mb_per_s"] / r[OURS]["mb_per_s"] for r in rounds)
+            verdicts.append(Verdict(f"1 GB {direction} as a stream, throughput: {peer} / ours", 1.0, ratio, "x"))
+        memory = statistics.median(r[OURS]["rss_kb"] for r in rounds) if rounds else None
+        verdicts.append(Verdict(f"1 GB {direction} as a stream, memory gained", 8192, memory, "kB"))
+    return verdicts
+
+
+def _load(data: dict[str, Any]) -> list[Verdict]:
+    hole, cancel = data.get("hole", {}), data.get("cancel", {})
+    missing = hole["requests"] - hole["timed_out"] if hole else None
+    left = sum(max(v, 0) for part in (hole, cancel) for v in part.get("left", {}).values()) if hole else None
+    verdicts = [
+        Verdict("10,000 in flight to a black hole, memory each", 32, hole.get("rss_kb_each"), "kB"),
+        Verdict("... not ended by TotalTimeout", 0, missing),
+        Verdict("... ended late by", 0.5, hole.get("late_s"), "s"),
+        Verdict("... event-loop delay p99", 20, hole.get("loop_delay_p99_ms"), "ms"),
+        Verdict("5,000 cancellations, connection closed after, p99", 100, cancel.get("close_p99_ms"), "ms"),
+        Verdict("Left over after both (descriptors, goroutines)", 0, left),
+    ]
+    for name, words in (
+        ("reuse", "Keep-alive race, 20,000 reuses"),
+        ("reuse_hinted", "... with Keep-Alive: timeout=1"),
+    ):
+        race = data.get(name, {})
+        verdicts += [
+            Verdict(f"{words}: failed GET", 0, race.get("failed_get")),
+            Verdict(f"{words}: duplicated requests", 0, race.get("duplicated")),
+            Verdict(f"{words}: failed POST", 3 if name == "reuse" else 0, race.get("failed_post_percent"), "%"),
+        ]
+    return verdicts
+
+
 _BY_SUITE: dict[str, Callable[[dict[str, Any]], list[Verdict]]] = {
     "clients": _clients,
+    "streams": _streams,
+    "load": _load,
     "border": _border,
     "import": _import,
     "leaks": _leaks,

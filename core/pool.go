@@ -42,6 +42,7 @@ func (p *Pool) Start(call *Call) {
 	call.attempt.call = call
 	exchange := &call.attempt.exchange
 	exchange.Request, exchange.Receiver, exchange.ID = call.Request, &call.attempt, call.ID
+	exchange.Request.Again = p.config.MaxRetries > 0 && repeatable(call.Request.Method)
 	// A limit that the deadline always comes before needs no watching.
 	exchange.Watched = p.active.watches(call.Stream, timeout)
 	p.active.add(call)
@@ -54,6 +55,16 @@ func (p *Pool) Start(call *Call) {
 		return
 	}
 	p.upstream.transport.Start(exchange)
+}
+
+// repeatable reports whether a method may be sent again although the upstream may have seen it: those that only read
+// (RFC 9110 section 9.2.1).
+func repeatable(method string) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS", "TRACE":
+		return true
+	}
+	return false
 }
 
 // end forgets a call that is over.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/velithon/velithon-proxy/core/h1"
 )
 
 type header struct{ name, value string }
@@ -26,15 +28,17 @@ type options struct {
 	warmup      time.Duration
 	ramp        time.Duration
 	headers     []header
+	core        bool
 }
 
 // loop is what the workers share. The samples of a window are those that complete while counting is set.
 type loop struct {
-	opt      options
-	client   *fasthttp.HostClient
-	body     []byte
-	counting atomic.Bool
-	stop     atomic.Bool
+	opt       options
+	client    *fasthttp.HostClient
+	transport *h1.Transport
+	body      []byte
+	counting  atomic.Bool
+	stop      atomic.Bool
 }
 
 func newLoop(opt options) *loop {
@@ -47,7 +51,8 @@ func newLoop(opt options) *loop {
 			DisableHeaderNamesNormalizing: true,
 			NoDefaultUserAgentHeader:      true,
 		},
-		body: []byte(strings.Repeat("y", opt.bodySize)),
+		transport: newTransport(opt),
+		body:      []byte(strings.Repeat("y", opt.bodySize)),
 	}
 }
 
@@ -59,7 +64,11 @@ func (l *loop) window(ramp, d time.Duration) (result, error) {
 	failures := make([]error, l.opt.concurrency)
 	var workers sync.WaitGroup
 	for i := range l.opt.concurrency {
-		workers.Go(func() { perWorker[i], failures[i] = l.work() })
+		work := l.work
+		if l.opt.core {
+			work = l.workOnCore
+		}
+		workers.Go(func() { perWorker[i], failures[i] = work() })
 	}
 	time.Sleep(ramp)
 	cpuBefore, started := resources().cpu, time.Now()

@@ -4,6 +4,8 @@
 // It speaks the protocol of benchmarks/client_cell.py: print one line when warm, then for every number of seconds read
 // from standard input measure a window of that length and print it as one line of JSON; the end of the input ends it.
 //
+// With -core the same requests go over the transport of the core, driven from Go.
+//
 // HostClient.Do is not fit to carry gateway traffic (it repeats requests and merges header lines by itself); here it
 // only marks what the machine and the protocol cost.
 package main
@@ -73,6 +75,7 @@ func parseFlags() (options, error) {
 	flag.IntVar(&opt.concurrency, "c", 64, "requests in flight")
 	flag.DurationVar(&opt.warmup, "warmup", time.Second/2, "time before the first window")
 	flag.DurationVar(&opt.ramp, "ramp", time.Second/10, "time at the start of each window that is not counted")
+	flag.BoolVar(&opt.core, "core", false, "use the transport of core/h1 instead of HostClient.Do")
 	flag.Func("header", "a request header as name:value; may be repeated", func(line string) error {
 		name, value, found := strings.Cut(line, ":")
 		if !found || name == "" {

@@ -9,7 +9,7 @@ from . import TIMEOUT_SECONDS, Answer, Client, Pairs, Shape
 
 async def connect(base_url: str, shape: Shape, variant: str) -> Client:  # noqa: ARG001 - one configuration only
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=300),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=300, ssl=not base_url.startswith("https:")),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),

@@ -17,7 +17,8 @@ METHODS = {"GET": wreq.Method.GET, "POST": wreq.Method.POST}
 
 
 async def connect(base_url: str, shape: Shape, variant: str) -> Client:
-    options: dict[str, Any] = {"runtime": wreq.Runtime(workers=1)} if variant == "one-worker" else {}
+    options: dict[str, Any] = {"verify": False} if base_url.startswith("https:") else {}
+    options |= {"runtime": wreq.Runtime(workers=1)} if variant == "one-worker" else {}
     client = wreq.Client(
         http1_only=True,
         pool_max_idle_per_host=POOL_SIZE,

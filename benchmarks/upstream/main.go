@@ -4,11 +4,12 @@
 //	GET  /small    100 bytes
 //	GET  /10k      10 KiB
 //	GET  /1m       1 MiB
+//	GET  /stream   as many bytes as the parameter bytes says, as a stream
 //	POST /sink     reads the whole body, answers with its length in decimal
 //	GET  /counters JSON: connections accepted and requests answered so far
 //
-// It binds a free port of 127.0.0.1, prints that port on one line and serves until its standard input is closed, so
-// that it cannot outlive the program that started it.
+// It binds free ports of 127.0.0.1 for plain HTTP, for HTTPS and for raw.go, prints them on one line and serves until its
+// standard input is closed, so that it cannot outlive the program that started it.
 package main
 
 import (
@@ -26,8 +27,8 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// maxRequestBody bounds what /sink accepts, in bytes; the largest benchmark sends 1 MiB.
-const maxRequestBody = 64 << 20
+// maxRequestBody bounds what /sink accepts, in bytes; the largest benchmark sends 1 GB.
+const maxRequestBody = 4 << 30
 
 // payload is one fixed answer. The header lines are those of a plain JSON service behind a cache.
 type payload struct {
@@ -69,6 +70,10 @@ func (s *server) serve(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	switch path {
+	case "/stream":
+		size := ctx.QueryArgs().GetUintOrZero("bytes")
+		ctx.Response.Header.Set("Content-Type", "application/octet-stream")
+		ctx.Response.SetBodyStream(io.LimitReader(endless{}, int64(size)), size)
 	case "/sink":
 		s.sink(ctx)
 	case "/counters":
@@ -99,6 +104,13 @@ func (s *server) sink(ctx *fasthttp.RequestCtx) {
 	ctx.Response.SetBody(strconv.AppendInt(nil, length, 10))
 }
 
+// endless is a source of bytes that costs nothing.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+func port(listener net.Listener) int { return listener.Addr().(*net.TCPAddr).Port }
+
 type onlyWriter struct{ io.Writer }
 
 func (s *server) countConnections(_ net.Conn, state fasthttp.ConnState) {
@@ -125,10 +137,20 @@ func main() {
 		WriteBufferSize:               16 << 10,
 		CloseOnShutdown:               true,
 	}
-	fmt.Println(listener.Addr().(*net.TCPAddr).Port)
+	secure, err := listenTLS()
+	if err != nil {
+		log.Fatalf("upstream: %v", err)
+	}
+	raw, err := listenRaw()
+	if err != nil {
+		log.Fatalf("upstream: %v", err)
+	}
+	fmt.Println(port(listener), port(secure), port(raw))
 
-	serving := make(chan error, 1)
+	serving := make(chan error, 3)
 	go func() { serving <- httpServer.Serve(listener) }()
+	go func() { serving <- httpServer.Serve(secure) }()
+	go func() { serving <- serveRaw(raw) }()
 	parentGone := make(chan struct{})
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)

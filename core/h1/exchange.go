@@ -267,11 +267,12 @@ func (c *conn) readHeadBlock(ex *Exchange) (int, *Error) {
 	}
 }
 
-// endOn ends an exchange whose connection has ended. If nothing of the request was accepted by a connection that had
-// been idle, another connection takes its place and the caller does not notice: no upstream has seen any of it.
+// endOn ends an exchange whose connection has ended. If a connection that had been idle ended before it took anything of
+// the request, another one takes its place and the caller does not notice; no upstream has seen any of it. The same
+// happens to a request that may be sent again: its bytes met the close of the upstream on the way.
 func (ex *Exchange) endOn(c *conn) {
 	t := ex.transport
-	if err := ex.err; err != nil && err.Kind == KindClosed && err.Reused && !err.Sent && ex.retried < maxStale {
+	if ex.err.met(ex) && ex.retried < maxStale {
 		ex.retried++
 		ex.err = nil
 		if ex.Watched {
@@ -284,6 +285,14 @@ func (ex *Exchange) endOn(c *conn) {
 	t.drop(c)
 	t.freeSlot()
 	ex.finish()
+}
+
+// met reports whether the exchange met the end of an idle connection, so that it may go on with another one.
+func (e *Error) met(ex *Exchange) bool {
+	if e == nil || e.Kind != KindClosed || !e.Reused || e.Responded {
+		return false
+	}
+	return !e.Sent || (ex.Request.Again && ex.Request.Source == nil)
 }
 
 // maxStale bounds how often an exchange moves on from connections that turn out to be dead.

@@ -22,6 +22,9 @@ type Request struct {
 	// Source, if there is one, yields the body instead of Body. It is sent with the Content-Length that Fields hold, or
 	// chunked without one.
 	Source Source
+	// Again allows the request to be sent once more if a connection that had been idle ends under it before a byte of the
+	// response: for methods whose effect is the same twice (RFC 9110 section 9.2.2). It has no effect with a Source.
+	Again bool
 	// Gateway forwards on behalf of a client: hop-by-hop fields are removed both ways (RFC 9110 section 7.6.1).
 	Gateway bool
 	// PreserveHost, with Gateway, sends the Host field of Fields instead of the upstream's authority.

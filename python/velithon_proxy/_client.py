@@ -217,6 +217,7 @@ class ProxyClient:
             reply = await future
         except GeneratorExit:
             # The coroutine is being closed: it may not wait for anything.
+            future.cancel()  # or the bridge would think that somebody takes the head and reads on
             channel.cancel(token)
             if upload is not None:
                 upload.abandon()

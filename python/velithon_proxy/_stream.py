@@ -170,6 +170,7 @@ class StreamResponse:
         try:
             result = await future
         except BaseException:
+            future.cancel()
             self._give_up()
             raise
         if type(result) is bytes:

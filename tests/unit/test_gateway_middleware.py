@@ -61,7 +61,7 @@ def test_a_target_without_a_scheme_means_http() -> None:
         ({"target_urls": ["http://a", "http://b"]}, "target_urls", "more than one is not supported yet"),
         ({"target_urls": ["http://a", "http://a/"]}, "target_urls", "same upstream"),
         ({"target_urls": [None]}, "target_urls", r"target_urls\[0\]"),
-        ({"target_urls": "ftp://a"}, "target_urls", "scheme must be http or https"),
+        ({"target_urls": "ftp://a"}, "target_urls", "scheme must be http, https or unix"),
         ({"target_urls": "http://u:secret@a"}, "target_urls", "user information"),
         ({"target_urls": "http://a/path"}, "target_urls", "it has a path"),
         ({"path_prefix": "api"}, "path_prefix", "must start with '/'"),
