@@ -336,10 +336,12 @@ static PyObject *channel_cancel(PyObject *self, PyObject *argument) {
         return NULL;
     /* In a forked child there is nothing to cancel, and an error would hide the reason for cancelling. */
     bridge_node *entry = state != NULL && !vp_forked ? bridge_node_find(token) : NULL;
-    if (entry != NULL && entry->parked)
-        stop(state, entry);
-    else if (entry != NULL)
+    if (entry != NULL && entry->parked) {
+        if (entry->node.reply_to == &state->queue) /* what another channel has parked is counted there */
+            stop(state, entry);
+    } else if (entry != NULL) {
         submit_cancel(state, token);
+    }
     Py_RETURN_NONE;
 }
 

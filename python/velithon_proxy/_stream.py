@@ -165,7 +165,10 @@ class StreamResponse:
             raise self._failure
         if self._ended:
             return b""
-        future = self._ahead or self._ask()
+        future = self._ahead
+        if future is None:
+            self._check_upload()
+            future = self._ask()
         self._ahead = None
         try:
             result = await future
@@ -176,10 +179,18 @@ class StreamResponse:
         if type(result) is bytes:
             if len(result) == self._size < _LARGEST:
                 self._size *= 2
-            # The next piece is on its way while this one is looked at.
-            self._ahead = self._ask()
+            if self._upload is None or self._upload.failure is None:
+                # The next piece is on its way while this one is looked at.
+                self._ahead = self._ask()
             return result
         return await self._finish(result)
+
+    def _check_upload(self) -> None:
+        """Raise what the iterable of the upload raised: the request was cancelled for it, perhaps between two reads."""
+        if self._upload is not None and self._upload.failure is not None:
+            self._give_up()
+            self._failure = self._upload.failure
+            raise self._failure
 
     def _ask(self) -> asyncio.Future[Any]:
         if asyncio.get_running_loop() is not self._loop:

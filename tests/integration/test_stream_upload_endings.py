@@ -180,6 +180,53 @@ async def test_an_error_of_the_iterable_comes_out_of_reading_the_response(error:
         await upstream.until(lambda: upstream.count("broken") == 1)
 
 
+@pytest.mark.parametrize("taken", [False, True])
+@everywhere
+async def test_an_error_of_the_iterable_between_two_reads_is_not_lost(taken: bool) -> None:
+    """No read is under way: the head, or a piece that nobody has asked for yet, is all there is."""
+
+    async def script(visit: Visit) -> None:
+        await visit.request(body=False)
+        await visit.send(head_of("chunked"))
+        for number in range(2 if taken else 0):
+            await visit.upstream.gate(str(number))
+            await visit.send(piece_of("chunked", b"%d" % number))
+        async for _ in chunks_of(visit):
+            pass
+
+    async def nothing_under_way() -> None:
+        while _bridge.stats()["in_flight"]:  # noqa: ASYNC110 - within the time limit of the test
+            await asyncio.sleep(0)
+
+    async with client_of(script) as (client, upstream):
+        proceed, ended = asyncio.Event(), asyncio.Event()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            try:
+                await proceed.wait()
+                raise KeyError("mine")
+                yield b""
+            finally:
+                ended.set()
+
+        async with client.stream_request("POST", "/", None, pieces()) as response:
+            received = response.aiter_bytes()
+            if taken:
+                upstream.open("0")
+                assert await anext(received) == b"0"
+                upstream.open("1")
+            await nothing_under_way()
+            proceed.set()
+            await ended.wait()
+            await asyncio.sleep(0)
+            if taken:
+                assert await anext(received) == b"1"
+            with pytest.raises(KeyError, match="mine"):
+                await anext(received)
+            assert response.is_closed
+        await upstream.until(lambda: upstream.count("broken") + upstream.count("left") == 1)
+
+
 def early(*, close: bool, read: bool) -> Callable[[Visit], Any]:
     """A script that answers with 413 when it has seen the head of a request."""
 

@@ -25,7 +25,8 @@ typedef enum {
     FREE,    /* the bridge's */
     WAITING, /* for its time, a cancel, or the rest of its batch */
     BUSY,    /* being answered by a worker */
-    LENT     /* the bridge's for VP_STAGE_BUFFER */
+    LENT,    /* the bridge's for VP_STAGE_BUFFER */
+    PARKED   /* the bridge's for VP_STAGE_HEAD or VP_STAGE_DATA */
 } job_state;
 
 /* What is done with the node of one slot. */
@@ -36,6 +37,13 @@ typedef struct job {
     uint64_t turn; /* raised with each entry in the heap: older entries are void */
     uint64_t pool, sum, arrived;
     int buffered;
+    int headed;        /* VP_STAGE_HEAD was given */
+    int upload, piece; /* a request with VP_FLAG_UPLOAD; a node of VP_KIND_PIECE */
+    int incomplete;    /* of an upload: the last piece has not come */
+    uint32_t late;     /* how it was ended while a worker was at it */
+    uint64_t given;    /* pieces of a streamed body */
+    uint64_t uploaded; /* bytes of the pieces that came */
+    uint64_t owner;    /* of a piece: slot << 32 | generation of its request */
     script script;
 } job;
 
@@ -47,6 +55,7 @@ typedef struct entry {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ready;
 static job *jobs[SLOTS];
+static uint32_t slots_seen;
 static entry heap[4 * SLOTS];
 static size_t heap_size;
 static uint64_t order, in_flight, panics, open_pools, last_pool;
@@ -96,34 +105,123 @@ static void give_back(vp_node *node, uint64_t pause) {
     vp_queue_notify(queue);
 }
 
-static void set_state(job *job, job_state state) {
+static job *job_of(uint32_t slot) {
+    PROMISE(slot < SLOTS);
+    if (jobs[slot] == NULL)
+        jobs[slot] = calloc(1, sizeof(job));
+    PROMISE(jobs[slot] != NULL);
+    if (slot >= slots_seen)
+        slots_seen = slot + 1;
+    return jobs[slot];
+}
+
+/* With the lock: the request of a piece, NULL when it is over. */
+static job *request_of(uint64_t owner) {
+    job *job = job_of((uint32_t)(owner >> 32));
+    return job->state != FREE && job->generation == (uint32_t)owner && !job->piece ? job : NULL;
+}
+
+/* With the lock: pieces that wait for the end of the request are refused. */
+static void refuse_pieces(uint64_t owner) {
+    for (uint32_t slot = 0; slot < slots_seen; slot++) {
+        job *job = jobs[slot];
+        if (job == NULL || job->state != WAITING || !job->piece || job->owner != owner)
+            continue;
+        job->code = VP_CODE_CANCELLED;
+        schedule(job, 0);
+    }
+}
+
+/* With the lock: the last piece of a request is on its way. */
+static void complete_upload(uint64_t owner) {
+    job *request = request_of(owner);
+    if (request == NULL || !request->incomplete)
+        return;
+    request->incomplete = 0;
+    if (request->state == WAITING)
+        schedule(request, request->script.after ? now() + request->script.after * 1000 : 0);
+}
+
+/* The node is the bridge's in the middle of its request. */
+static void lend(job *job, job_state state, uint32_t stage) {
+    const uint64_t pause = job->script.pause;
+    vp_node *node = job->node;
+    node->stage = stage;
     pthread_mutex_lock(&lock);
     job->state = state;
+    if (job->late != VP_CODE_OK)
+        job->code = job->late;
     pthread_mutex_unlock(&lock);
+    give_back(node, pause);
+}
+
+/* The next stage of a streamed response; 0: there is none, the request is to be completed. */
+static int answer_stream(job *job) {
+    const script *script = &job->script;
+    vp_node *node = job->node;
+    if (!(node->flags & VP_FLAG_STREAM) || !script->head || (job->code != VP_CODE_OK && job->code != script->code))
+        return 0;
+    if (!job->headed) {
+        job->headed = 1;
+        script_fill_reply(script, node, 0);
+        node->elapsed_ns = (int64_t)(now() - job->arrived);
+        lend(job, PARKED, VP_STAGE_HEAD);
+        return 1;
+    }
+    PROMISE(node->direct != NULL && node->direct_len > 0);
+    if (job->given == script->pieces)
+        return 0;
+    node->direct_len = script->size < node->direct_len ? script->size : node->direct_len;
+    script_fill_direct(node, node->direct_len, job->given++);
+    lend(job, PARKED, VP_STAGE_DATA);
+    return 1;
+}
+
+/* The body of a reply that is complete, in the memory of the bridge's. */
+static void fill_end(job *job) {
+    vp_node *node = job->node;
+    if (job->buffered) {
+        script_fill_direct(node, node->direct_len, node->direct_len);
+    } else if (job->headed) {
+        node->direct_len = job->script.rest < node->direct_len ? job->script.rest : node->direct_len;
+        script_fill_direct(node, node->direct_len, job->given);
+    }
 }
 
 /* The job is BUSY: it is this thread's alone, without the lock. */
 static void answer(job *job) {
     vp_node *node = job->node;
-    PROMISE(job->sum == 0 || script_sum(node) == job->sum); /* only requests lend memory */
-    const uint64_t pause = job->script.pause;
+    /* Only requests and pieces lend memory. */
+    PROMISE(job->sum == 0 || (job->piece ? script_sum_body(node) : script_sum(node)) == job->sum);
+    if (answer_stream(job))
+        return;
     if (job->code == VP_CODE_OK && job->script.direct && !job->buffered) {
         node->direct_len = job->script.direct;
-        node->stage = VP_STAGE_BUFFER;
-        set_state(job, LENT);
-        give_back(node, pause);
+        lend(job, LENT, VP_STAGE_BUFFER);
         return;
     }
+    const uint64_t pause = job->script.pause, self = (uint64_t)node->slot << 32 | node->generation;
+    const int upload = job->upload;
     node->code = job->code;
     node->phase = (uint32_t)job->script.phase;
     node->outcome = (uint32_t)job->script.outcome;
     node->elapsed_ns = (int64_t)(now() - job->arrived);
     node->stage = VP_STAGE_DONE;
-    if (node->code == VP_CODE_OK)
-        script_fill_reply(&job->script, node, job->buffered);
-    else
+    if (node->code == VP_CODE_OK) {
+        if (job->script.tally)
+            job->script.body = job->uploaded;
+        script_fill_reply(&job->script, node, !job->buffered && !job->headed);
+        fill_end(job);
+    } else {
         script_fill_error(&job->script, node);
-    set_state(job, FREE);
+    }
+    pthread_mutex_lock(&lock);
+    job->state = FREE;
+    if (upload)
+        refuse_pieces(self);
+    else if (job->piece && node->flags & VP_FLAG_LAST)
+        complete_upload(job->owner);
+    pthread_mutex_unlock(&lock);
     give_back(node, pause);
     pthread_mutex_lock(&lock);
     in_flight--; /* not before: whoever waits for zero waits for the end of the push as well */
@@ -155,19 +253,9 @@ static void *work(void *unused) {
     return NULL;
 }
 
-static job *job_of(uint32_t slot) {
-    PROMISE(slot < SLOTS);
-    if (jobs[slot] == NULL)
-        jobs[slot] = calloc(1, sizeof(job));
-    PROMISE(jobs[slot] != NULL);
-    return jobs[slot];
-}
-
 static void end_early(job *job, uint32_t code) {
-    if (job->state == BUSY)
-        return; /* too late */
     if (!job->script.deaf)
-        job->code = code;
+        *(job->state == BUSY ? &job->late : &job->code) = code; /* too late, unless the request is about to be parked */
     if (job->state == WAITING)
         schedule(job, 0);
 }
@@ -195,8 +283,12 @@ static void accept_request(vp_node *node, uint64_t arrived) {
     job->generation = node->generation;
     job->pool = node->pool;
     job->arrived = arrived;
-    job->buffered = 0;
+    job->buffered = job->headed = job->piece = 0;
+    job->late = VP_CODE_OK;
+    job->upload = (node->flags & VP_FLAG_UPLOAD) != 0;
+    job->given = job->uploaded = 0;
     job->script = script_read(&node->target);
+    job->incomplete = job->upload && !job->script.early;
     job->code = (uint32_t)job->script.code;
     job->sum = script_sum(node);
     if (node->pool >= POOLS || !pool_open[node->pool])
@@ -206,6 +298,9 @@ static void accept_request(vp_node *node, uint64_t arrived) {
         return;
     } else if (job->script.batch) {
         join_batch(job);
+        return;
+    } else if (job->incomplete) {
+        job->turn++;
         return;
     }
     schedule(job, job->script.after ? arrived + job->script.after * 1000 : 0);
@@ -225,10 +320,38 @@ static void accept_measure(vp_node *node, uint64_t arrived) {
     schedule(job, node->kind == VP_KIND_BURN ? arrived + (uint64_t)node->timeout_ns : 0);
 }
 
+static void accept_piece(vp_node *node, uint64_t arrived) {
+    job *job = job_of(node->slot), *request = request_of(node->argument);
+    PROMISE(job->state == FREE && node->generation != 0 && node->generation != job->generation);
+    *job = (struct job){.node = node, .state = WAITING, .turn = job->turn, .arrived = arrived, .pool = UINT64_MAX};
+    job->generation = node->generation;
+    job->piece = 1;
+    job->owner = node->argument;
+    job->sum = script_sum_body(node);
+    if (request == NULL || !request->upload) {
+        job->code = VP_CODE_CANCELLED;
+        schedule(job, 0);
+        return;
+    }
+    request->uploaded += node->body.size;
+    if (request->script.stuck)
+        job->turn++;
+    else
+        schedule(job, request->script.slow ? arrived + request->script.slow * 1000 : 0);
+}
+
 static void accept_buffer(vp_node *node) {
     job *job = job_of(node->slot);
-    PROMISE(job->state == LENT && job->node == node && job->generation == node->generation);
-    PROMISE(node->direct_len == job->script.direct);
+    PROMISE(job->node == node && job->generation == node->generation);
+    if (job->state == PARKED) {
+        PROMISE(node->direct == NULL || node->direct_len > 0);
+        if (node->direct == NULL && (job->code == VP_CODE_OK || job->code == job->script.code))
+            job->code = VP_CODE_CANCELLED;
+        job->state = WAITING;
+        schedule(job, job->script.gap ? now() + job->script.gap * 1000 : 0);
+        return;
+    }
+    PROMISE(job->state == LENT && node->direct_len == job->script.direct);
     job->state = WAITING;
     job->buffered = node->direct != NULL;
     if (node->direct == NULL && job->code == VP_CODE_OK)
@@ -249,9 +372,12 @@ static void accept_node(vp_node *node) {
     case VP_KIND_BUFFER:
         accept_buffer(node);
         break;
+    case VP_KIND_PIECE:
+        accept_piece(node, arrived);
+        break;
     case VP_KIND_CANCEL: {
         job *job = job_of((uint32_t)(node->argument >> 32));
-        if (job->state != FREE && job->generation == (uint32_t)node->argument)
+        if (job->state != FREE && job->generation == (uint32_t)node->argument && !job->piece)
             end_early(job, VP_CODE_CANCELLED);
     }
         /* fall through */

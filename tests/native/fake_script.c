@@ -22,20 +22,31 @@ script script_read(const vp_span *target) {
     query++;
 #define KEY(name) .name = number_of(query, #name)
     script script = {KEY(code), KEY(phase), KEY(outcome), KEY(message), KEY(status), KEY(lines), KEY(body), KEY(echo),
-                     KEY(direct), KEY(after), KEY(hold), KEY(deaf), KEY(batch), KEY(pause)};
+                     KEY(direct), KEY(after), KEY(hold), KEY(deaf), KEY(batch), KEY(pause), KEY(head), KEY(pieces), KEY(size),
+                     KEY(rest), KEY(gap), KEY(early), KEY(slow), KEY(stuck), KEY(tally)};
     if (script.status == 0)
         script.status = 200;
     return script;
 }
 
-uint64_t script_sum(const vp_node *node) {
-    const vp_span *spans[] = {&node->method, &node->target, &node->fields, &node->body};
-    uint64_t sum = 14695981039346656037u;
-    for (size_t i = 0; i < 4; i++)
-        for (uint64_t at = 0; at < spans[i]->size; at += at < 4096 ? 1 : 509)
-            sum = (sum ^ spans[i]->data[at]) * 1099511628211u;
+static uint64_t sum_of(uint64_t sum, const vp_span *span) {
+    for (uint64_t at = 0; at < span->size; at += at < 4096 ? 1 : 509)
+        sum = (sum ^ span->data[at]) * 1099511628211u;
     return sum;
 }
+
+#define SUM_OF_NOTHING 14695981039346656037u
+
+uint64_t script_sum(const vp_node *node) {
+    const vp_span *spans[] = {&node->method, &node->target, &node->fields, &node->body};
+    uint64_t sum = SUM_OF_NOTHING;
+    for (size_t i = 0; i < 4; i++)
+        sum = sum_of(sum, spans[i]);
+    return sum;
+}
+
+/* That of a piece, which has nothing else. */
+uint64_t script_sum_body(const vp_node *node) { return sum_of(SUM_OF_NOTHING, &node->body); }
 
 void script_check_fields(const vp_span *fields) {
     for (uint64_t at = 0; at < fields->size;) {
@@ -73,9 +84,9 @@ void script_fill_error(const script *script, vp_node *node) {
     node->fields_size = 0;
 }
 
-void script_fill_reply(const script *script, vp_node *node, int buffered) {
+void script_fill_reply(const script *script, vp_node *node, int with_body) {
     enum { LINE = 8 + 16 + 32 };
-    const uint64_t body = buffered ? 0 : script->echo ? node->body.size : script->body;
+    const uint64_t body = !with_body ? 0 : script->echo ? node->body.size : script->body;
     uint8_t *memory = room(node, (script->echo ? node->fields.size : script->lines * LINE) + body), *at = memory;
     for (uint64_t i = 0; i < script->lines && !script->echo; i++) {
         char name[17], value[33];
@@ -94,10 +105,12 @@ void script_fill_reply(const script *script, vp_node *node, int buffered) {
         memset(at, (int)(body & 0xff), body);
     node->reply_size = node->fields_size + body;
     node->status = (uint32_t)script->status;
-    if (buffered) /* slice by slice, as from a socket */
-        for (uint64_t done = 0; done < node->direct_len;) {
-            const uint64_t piece = node->direct_len - done < 65536 ? node->direct_len - done : 65536;
-            memset(node->direct + done, (int)(node->direct_len & 0xff), piece);
-            done += piece;
-        }
+}
+
+void script_fill_direct(vp_node *node, uint64_t size, uint64_t value) {
+    for (uint64_t done = 0; done < size;) {
+        const uint64_t piece = size - done < 65536 ? size - done : 65536;
+        memset(node->direct + done, (int)(value & 0xff), piece);
+        done += piece;
+    }
 }

@@ -27,14 +27,24 @@ typedef struct script {
     uint64_t deaf;                          /* a cancel does not change the answer, it only hastens it */
     uint64_t batch;                         /* answered, last first, when so many of these have come */
     uint64_t pause;                         /* microseconds between giving the node back and waking the loop */
+    uint64_t head;                          /* VP_STAGE_HEAD first, if the request has VP_FLAG_STREAM; then */
+    uint64_t pieces, size, rest;            /* so many VP_STAGE_DATA of at most so many bytes, and so many with the end, */
+    uint64_t gap;                           /* each after so many microseconds; the code comes after the pieces */
+    uint64_t early;                         /* VP_FLAG_UPLOAD: the answer does not wait for the last piece */
+    uint64_t slow;                          /* microseconds until a piece is answered */
+    uint64_t stuck;                         /* pieces are not answered before the request is over */
+    uint64_t tally;                         /* the reply's body is as large as all pieces together */
 } script;
 
 script script_read(const vp_span *target);
 /* Reads all memory that the request lends, so that a sanitizer sees if it is gone; the result tells if it was changed. */
 uint64_t script_sum(const vp_node *node);
+uint64_t script_sum_body(const vp_node *node);
 void script_check_fields(const vp_span *fields);
-/* Fill the node's reply with what the script asks for. buffered: the body goes into node->direct. */
-void script_fill_reply(const script *script, vp_node *node, int buffered);
+/* Fill the node's reply with what the script asks for, with the body or without. */
+void script_fill_reply(const script *script, vp_node *node, int with_body);
+/* Fills the first bytes of node->direct, slice by slice, as from a socket. */
+void script_fill_direct(vp_node *node, uint64_t size, uint64_t value);
 void script_fill_error(const script *script, vp_node *node);
 
 #endif

@@ -12,6 +12,7 @@ import scenarios_closing
 import scenarios_exits
 import scenarios_fields
 import scenarios_objects
+import scenarios_streams
 import scenarios_traffic
 
 SCENARIOS: dict[str, FunctionType] = {
@@ -22,6 +23,7 @@ SCENARIOS: dict[str, FunctionType] = {
         scenarios_exits,
         scenarios_fields,
         scenarios_objects,
+        scenarios_streams,
         scenarios_traffic,
     )
     for name, function in vars(module).items()

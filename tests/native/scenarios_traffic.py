@@ -17,6 +17,7 @@ from fake_border import (
     _bridge,
     allocated,
     descriptors,
+    empty_nodes,
     load,
     pack,
     reply_body,
@@ -302,13 +303,6 @@ def pools_closed_in_flight() -> None:
 
 def memory_returns() -> None:
     """What requests allocate, in C or in Python, is freed: ended, cancelled, failed and abandoned ones alike."""
-
-    async def empty_nodes() -> None:
-        # Nodes keep small memory for their next request, and give back large: afterwards they have none.
-        border, size = Border(), _bridge.stats()["nodes"]
-        headers = {"a": "b" * 40_000}
-        await asyncio.gather(*(border.request(f"/?batch={size}&body=40000", headers=headers) for _ in range(size)))
-        border.close()
 
     def round_() -> int | None:
         run(_traffic(500, 7))
