@@ -117,7 +117,14 @@ async def test_a_request_body_has_a_limit() -> None:
         for _ in range(count):
             yield b"x" * size
 
-    async with client_of(replying(echo), max_request_body=1000) as (client, upstream):
+    async def script(visit: Visit) -> None:
+        while (request := await visit.request()) is not None:
+            if request.target == b"/broken-off":
+                await visit.left()  # answers nothing: an early response would be delivered
+                return
+            await visit.send(echo(request))
+
+    async with client_of(script, max_request_body=1000) as (client, upstream):
         assert len((await client.forward_request("POST", "/", None, b"x" * 1000)).body) == 1000
         with pytest.raises(BodyTooLargeError) as raised:
             await client.forward_request("POST", "/refused", None, b"x" * 1001)
