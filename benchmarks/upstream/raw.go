@@ -101,7 +101,7 @@ func (s *rawServer) hold(conn net.Conn, reader *bufio.Reader, path, id string) {
 	}()
 	switch path {
 	case "/drip":
-		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size)
+		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size+1) // it never ends
 		for {
 			select {
 			case <-ended:
@@ -111,7 +111,7 @@ func (s *rawServer) hold(conn net.Conn, reader *bufio.Reader, path, id string) {
 			}
 		}
 	case "/large":
-		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size)
+		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size+1) // it never ends
 		for left := size; left > 0; left -= len(large) {
 			if _, err := conn.Write(large); err != nil {
 				break

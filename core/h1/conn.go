@@ -265,14 +265,19 @@ func (c *conn) readNow(p []byte) int {
 	return n
 }
 
+// secured is the socket under TLS; nil for a plain connection.
+func (c *conn) secured() *endNoting {
+	if secure, ok := c.Conn.(*tls.Conn); ok {
+		noting, _ := secure.NetConn().(*endNoting)
+		return noting
+	}
+	return nil
+}
+
 // cutOff reports whether the end of the connection came without the close_notify of TLS.
 func (c *conn) cutOff() bool {
-	secure, ok := c.Conn.(*tls.Conn)
-	if !ok {
-		return false
-	}
-	noting, ok := secure.NetConn().(*endNoting)
-	return ok && noting.ended
+	noting := c.secured()
+	return noting != nil && noting.ended
 }
 
 // leftover reports whether the upstream sent more than its response. TLS may hold decrypted bytes that neither the
@@ -281,13 +286,14 @@ func (c *conn) leftover() bool {
 	if c.buffered() > 0 {
 		return true
 	}
-	if c.plain() {
+	noting := c.secured()
+	if noting == nil {
 		return false // park sees what is in the socket
 	}
-	_ = c.raw.SetReadDeadline(time.Unix(1, 0))
+	noting.held = true
 	n, err := c.Conn.Read(c.buf)
-	_ = c.raw.SetReadDeadline(time.Time{})
-	return n > 0 || !errors.Is(err, os.ErrDeadlineExceeded)
+	noting.held = false
+	return n > 0 || !errors.Is(err, errHeld)
 }
 
 // pending are the bytes read and not yet used.

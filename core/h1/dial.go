@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 )
 
@@ -36,7 +35,12 @@ func (t *Transport) dial(ctx context.Context, ex *Exchange, c *conn, cancel cont
 	if t.options.TLS == nil {
 		return raw, raw, nil
 	}
-	secure := tls.Client(&endNoting{Conn: raw}, t.options.TLS)
+	noting, err := newEndNoting(raw)
+	if err != nil {
+		_ = raw.Close()
+		return nil, nil, &Error{Kind: KindConnect, Phase: PhaseConnect, Message: "the socket cannot be used", Err: err}
+	}
+	secure := tls.Client(noting, t.options.TLS)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		if isTimeout(err) {
@@ -70,19 +74,6 @@ func (t *Transport) reach(ctx context.Context, c *conn) (net.Conn, *Error) {
 		return nil, dialError(err)
 	}
 	return raw, nil
-}
-
-// endNoting notes that the socket has ended. TLS reports the end of the socket between two records and a close_notify as
-// the same io.EOF, but only the second says that the body before it is complete (RFC 9112 section 9.8).
-type endNoting struct {
-	net.Conn
-	ended bool
-}
-
-func (c *endNoting) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.ended = c.ended || err == io.EOF
-	return n, err
 }
 
 // dialError sorts what net.Dialer reports.

@@ -36,8 +36,9 @@ from ._errors import (
 )
 from ._headers import Headers
 from ._response import ProxyResponse
-from ._settings import TLS, InsecureTLSWarning, Limits, Timeouts
+from ._settings import Limits, Timeouts
 from ._stream import StreamResponse
+from ._tls import TLS, InsecureTLSWarning
 from ._version import __version__
 from .middleware import ProxyMiddleware
 

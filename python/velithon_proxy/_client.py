@@ -16,8 +16,9 @@ from ._headers import HeadersInput, pack
 from ._options import check_integer, pool_config, show
 from ._query import QueryInput, append_query
 from ._response import ProxyResponse
-from ._settings import TLS, Limits, Timeouts, settings_config
+from ._settings import Limits, Timeouts
 from ._stream import StreamContext, StreamResponse
+from ._tls import TLS, settings_config
 from ._upload import Upload
 
 BodyTypes = bytes | bytearray | memoryview | str

@@ -13,6 +13,7 @@ import ast
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -142,12 +143,14 @@ def run(name: str, code: int, env: dict[str, str]) -> Outcome:
     """Run one scenario."""
     start = time.monotonic()
     command = [sys.executable, str(HERE / "play.py"), name]
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
     try:
         output, _ = process.communicate(timeout=TIME_LIMIT)
         verdict = "" if process.returncode == code else f"exit code {process.returncode} instead of {code}"
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # its forked children hold the other end of the pipe as well
         output, _ = process.communicate()
         verdict = f"still running after {TIME_LIMIT:.0f} s"
     reported = any(sign in output for sign in SIGNS)

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from velithon_proxy import TLS, ConfigurationError, InsecureTLSWarning, Limits, ProxyClient, Timeouts
-from velithon_proxy import _settings as settings
+from velithon_proxy import TLS, ConfigurationError, InsecureTLSWarning, Limits, ProxyClient, Timeouts, _settings, _tls
 
 WRONG_SECONDS = [0, -1, math.nan, math.inf, -math.inf, True, "5", b"5", [], 86_401, 10**400]
 
@@ -63,7 +62,7 @@ def test_options_are_frozen_values(option: Any) -> None:
     for other in (copy.copy(option), copy.deepcopy(option), pickle.loads(pickle.dumps(option))):
         assert other == option
         assert hash(other) == hash(option)
-    assert eval(repr(option), vars(settings)) == option
+    assert eval(repr(option), {**vars(_settings), **vars(_tls)}) == option
     assert option != type(option)()
     name = option.__slots__[-1]
     with pytest.raises(AttributeError, match="is frozen"):

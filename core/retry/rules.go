@@ -1,0 +1,78 @@
+package retry
+
+import "slices"
+
+// rules in the order in which they are asked. A rule returns why there is no other attempt, or "".
+var rules = []func(*Policy, *Attempt) string{
+	callerLeft, local, certificateRefused, attemptsUsedUp, statusNotRetried, responseBegun, methodNotRetried, bodyNotReplayable,
+}
+
+func callerLeft(_ *Policy, a *Attempt) string {
+	if a.CallerLeft {
+		return "the caller left"
+	}
+	return ""
+}
+
+func local(_ *Policy, a *Attempt) string {
+	if a.Local {
+		return "the request was refused before an upstream was asked"
+	}
+	return ""
+}
+
+func certificateRefused(_ *Policy, a *Attempt) string {
+	if a.CertificateRefused {
+		return "the certificate was refused"
+	}
+	return ""
+}
+
+func attemptsUsedUp(p *Policy, a *Attempt) string {
+	switch {
+	case p.MaxRetries == 0:
+		return "retries are switched off"
+	case a.Number > p.MaxRetries:
+		return "the retries are used up"
+	}
+	return ""
+}
+
+func statusNotRetried(p *Policy, a *Attempt) string {
+	if a.Status != 0 && !p.HoldsBack(a.Status) {
+		return "the status is not one that is retried"
+	}
+	return ""
+}
+
+// responseBegun: what has come of a response may have reached the caller. A response that is held back has not.
+func responseBegun(_ *Policy, a *Attempt) string {
+	if a.Responded && a.Status == 0 {
+		return "the response had begun"
+	}
+	return ""
+}
+
+// methodNotRetried: a request of which something was sent may have taken effect.
+func methodNotRetried(p *Policy, a *Attempt) string {
+	if !a.Sent || a.IdempotencyKey || safe(a.Method) || slices.Contains(p.Methods, a.Method) {
+		return ""
+	}
+	return "the request may have reached the upstream"
+}
+
+func bodyNotReplayable(_ *Policy, a *Attempt) string {
+	if !a.Replayable {
+		return "the body cannot be sent again"
+	}
+	return ""
+}
+
+// safe methods only read (RFC 9110 section 9.2.1).
+func safe(method string) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS", "TRACE":
+		return true
+	}
+	return false
+}
