@@ -6,14 +6,14 @@ import (
 	"sync/atomic"
 )
 
-// consistentHash sends equal hashes to the same member. Each member has a score for the hash, which depends on these two
-// alone, and the highest score wins (rendezvous hashing: Thaler and Ravishankar, "Using Name-Based Mappings to Increase
-// Hit Rates", 1998). So a member that leaves moves only its own hashes, evenly to all others, and one that comes takes
-// only its share. There is no ring with some hundred points for each member: a pick looks at all members, which is
-// cheaper up to a hundred or so and shares more evenly.
+// consistentHash sends equal hashes to the same member. Each member has a score for the hash, which depends on these
+// two alone, and the highest score wins (rendezvous hashing: Thaler and Ravishankar, "Using Name-Based Mappings to
+// Increase Hit Rates", 1998). So a member that leaves moves only its own hashes, evenly to all others, and one that
+// comes takes only its share. There is no ring with some hundred points for each member: a pick looks at all members,
+// which is cheaper up to a hundred or so and shares more evenly.
 //
-// A member may be at most 25 % above its share of the requests in flight. Past that its hashes go to the member with the
-// next score until it has room (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016).
+// A member may be at most 25 % above its share of the requests in flight. Past that its hashes go to the member with
+// the next score until it has room (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016).
 type consistentHash struct {
 	seeds   []uint64
 	weights []uint64
@@ -22,8 +22,8 @@ type consistentHash struct {
 	even    bool // all weights are equal
 }
 
-// A member may carry 5/4 of its fair share. HAProxy recommends 1.25 to 2 for its hash-balance-factor; the lower end moves
-// more hashes and keeps the most loaded member faster.
+// A member may carry 5/4 of its fair share. HAProxy recommends 1.25 to 2 for its hash-balance-factor; the lower end
+// moves more hashes and keeps the most loaded member faster.
 const boundNumerator, boundDenominator = 5, 4
 
 func newConsistentHash(members []Member) (Picker, error) {

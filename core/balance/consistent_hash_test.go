@@ -14,7 +14,9 @@ import (
 // Other values than these would move every client of a running system to another member. They were computed by a second
 // implementation, in another language.
 func TestHashesAndPicksNeverChange(t *testing.T) {
-	require.Equal(t, []uint64{0xf52a15e9a9b5e89b, 0x02c0bdbf481420f8, 0x38b3fd2438251cb2}, []uint64{HashKey(nil), HashKey([]byte("a")), HashKey([]byte("client-1"))})
+	require.Equal(t, uint64(0xf52a15e9a9b5e89b), HashKey(nil))
+	require.Equal(t, uint64(0x02c0bdbf481420f8), HashKey([]byte("a")))
+	require.Equal(t, uint64(0x38b3fd2438251cb2), HashKey([]byte("client-1")))
 	even := build(t, "consistent_hash", equalMembers(5))
 	uneven := build(t, "consistent_hash", membersOf(1, 2, 3, 4, 5))
 	var pickedEven, pickedUneven []int

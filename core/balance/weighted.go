@@ -8,8 +8,8 @@ import (
 
 // weighted takes the members in turn, each as often as its weight says, and spread out: with the weights 5, 1, 1 the
 // turns are a a b a c a a and not a a a a a b c. Any window of total picks in a row, where total is the sum of the
-// weights divided by their greatest common divisor, holds each member exactly as often as its weight says; so do k*total
-// picks by concurrent goroutines.
+// weights divided by their greatest common divisor, holds each member exactly as often as its weight says. So do any
+// k*total picks of concurrent goroutines.
 //
 // The order repeats after total picks, so it is computed once and a pick is one atomic addition. nginx computes it pick
 // by pick under a lock.

@@ -75,8 +75,8 @@ func TestLargeTotalsHoldTheExactSharesToo(t *testing.T) {
 	requireExactWindows(t, picker, members, 9973+4999+1009)
 }
 
-// Smooth means that no member is ever far ahead of its share or behind it. Without a schedule it was 5.2 at most in 3,000
-// trials; a burst of a whole weight would be thousands.
+// Smooth means that no member is ever far ahead of its share or behind it. Without a schedule it was 5.2 at most in
+// 3,000 trials; a burst of a whole weight would be thousands.
 func TestTurnsAreSpread(t *testing.T) {
 	lag := func(picker *weighted, n int) float64 {
 		counts, most := make([]float64, n), 0.0
