@@ -21,6 +21,8 @@
 //	first            the first member; the others are its replacements in order
 //	single           the same, under the name that a pool of one has
 //
+// A slow start shows only where weights count: a pool that takes turns uses weighted while one of its members ramps up.
+//
 // Pick spreads the requests; Next finds a replacement for one request. They are kept apart: Next takes no turn from
 // the strategies that promise exact shares, and draws at random there, because going on to the neighbour would give
 // the whole load of a dead member to one other.

@@ -29,6 +29,6 @@
 //
 // # Sources
 //
-// Thresholds, their defaults and the spreading are those of HAProxy (rise, fall, inter, spread-checks). Keeping health out
-// of the selection is taken from pingora-load-balancing.
+// Thresholds, their defaults and the spreading are those of HAProxy (rise, fall, inter, spread-checks). Keeping health
+// out of the selection is taken from pingora-load-balancing.
 package health
