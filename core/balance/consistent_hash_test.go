@@ -172,6 +172,17 @@ func TestAHashComesBackWhenItsMemberHasRoom(t *testing.T) {
 	require.Equal(t, owner, picker.Pick(keyOf(1)))
 }
 
+// Of 4 requests it may have 2, of the 3 without the one that is picked for only 1.
+func TestTheBoundCountsTheRequestItself(t *testing.T) {
+	members := equalMembers(4)
+	picker := build(t, "consistent_hash", members)
+	owner := picker.Pick(keyOf(1))
+	for _, i := range []int{owner, (owner + 1) % 4, (owner + 2) % 4} {
+		members[i].Active.Store(1)
+	}
+	require.Equal(t, owner, picker.Pick(keyOf(1)))
+}
+
 func TestReplacementsKeepToTheBoundWhileOneHasRoom(t *testing.T) {
 	members := equalMembers(4)
 	picker := build(t, "consistent_hash", members)

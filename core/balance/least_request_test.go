@@ -18,7 +18,9 @@ func TestOfTwoMembersTheLessLoadedIsPicked(t *testing.T) {
 		{"one is enough", []int{1, 1}, []int64{3, 4}, []int{1000, 0}},
 		{"equal", []int{1, 1}, []int64{3, 3}, nil},
 		{"fewer for its weight", []int{1, 10}, []int64{1, 9}, []int{0, 1000}},
+		{"just fewer for its weight", []int{1, 10}, []int64{1, 18}, []int{0, 1000}},
 		{"more for its weight", []int{1, 10}, []int64{1, 29}, []int{1000, 0}},
+		{"just more for its weight", []int{1, 10}, []int64{1, 20}, []int{1000, 0}},
 		{"equal for their weights", []int{1, 10}, []int64{1, 19}, nil},
 	}
 	for _, test := range tests {

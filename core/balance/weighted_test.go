@@ -103,25 +103,34 @@ func TestTurnsAreSpread(t *testing.T) {
 
 // Row B14: the total over k periods is exact for every interleaving of the callers.
 func TestConcurrentTotalsAreExact(t *testing.T) {
-	for _, weights := range [][]int{{5, 1, 1}, {3, 2}, {9973, 4999, 1009}} {
-		picker := build(t, "weighted", membersOf(weights...))
+	tests := []struct {
+		strategy string
+		weights  []int
+	}{
+		{"weighted", []int{5, 1, 1}},
+		{"weighted", []int{3, 2}},
+		{"weighted", []int{9973, 4999, 1009}},
+		{"round_robin", []int{1000, 1000, 1000}},
+	}
+	for _, test := range tests {
+		picker := build(t, test.strategy, membersOf(test.weights...))
 		total := 0
-		for _, weight := range weights {
+		for _, weight := range test.weights {
 			total += weight
 		}
 		const callers = 8 // each makes total picks, so that together they make 8 periods
 		counts := make([][]int, callers)
 		var wg sync.WaitGroup
 		for g := range callers {
-			wg.Go(func() { counts[g] = picks(picker, len(weights), total) })
+			wg.Go(func() { counts[g] = picks(picker, len(test.weights), total) })
 		}
 		wg.Wait()
-		for i, weight := range weights {
+		for i, weight := range test.weights {
 			sum := 0
 			for g := range callers {
 				sum += counts[g][i]
 			}
-			require.Equal(t, callers*weight, sum, "member %d of %v", i, weights)
+			require.Equal(t, callers*weight, sum, "member %d of %v, %s", i, test.weights, test.strategy)
 		}
 	}
 }
