@@ -17,7 +17,9 @@ METHODS = {"GET": wreq.Method.GET, "POST": wreq.Method.POST}
 
 
 async def connect(base_url: str, shape: Shape, variant: str) -> Client:
-    options: dict[str, Any] = {"tls_verify": False, "tls_verify_hostname": False} if base_url.startswith("https:") else {}
+    options: dict[str, Any] = (
+        {"tls_verify": False, "tls_verify_hostname": False} if base_url.startswith("https:") else {}
+    )
     options |= {"runtime": wreq.Runtime(workers=1)} if variant == "one-worker" else {}
     client = wreq.Client(
         http1_only=True,

@@ -11,7 +11,7 @@ from ._errors import ConfigurationError
 from ._options import show
 from ._settings import FrozenOptions, Limits, Timeouts, remake
 
-_BLOCK: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
+_BLOCK: Final = r"(?s)-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----"  # compiled when it is needed
 
 
 class InsecureTLSWarning(UserWarning):
@@ -144,7 +144,7 @@ def _read_pem(field: str, path: object) -> str:
             text = file.read()
     except OSError as error:
         raise ConfigurationError(f"{field}: {show(name)} cannot be read: {error.strerror}", field=field) from error
-    pem = "\n".join(match[0] for match in _BLOCK.finditer(text))
+    pem = "\n".join(match[0] for match in re.finditer(_BLOCK, text))
     wanted = "PRIVATE KEY-----" if field == "key" else "-----BEGIN CERTIFICATE-----"
     if wanted not in pem or not pem.isascii():
         what = "private key" if field == "key" else "certificate"
