@@ -1,4 +1,4 @@
-"""The buffered answer to one request."""
+"""What every response has, and the buffered answer to one request."""
 
 from __future__ import annotations
 
@@ -9,25 +9,21 @@ from typing import Any
 from ._headers import Headers
 
 
-class ProxyResponse:
-    """A complete response: ``status, headers, body = response``, or by name.
+class ResponseHead:
+    """The head of a response, and where it came from.
 
     Attributes:
         status: status code, 200 to 599.
-        body: the bytes as they were received, without chunk framing; a ``Content-Encoding`` is not undone.
         target: URL of the upstream that answered, as it was configured.
     """
 
-    __slots__ = ("_elapsed_ns", "_headers", "_packed_fields", "body", "status", "target")
+    __slots__ = ("_elapsed_ns", "_headers", "_packed_fields", "status", "target")
 
-    def __init__(self, status: int, packed_fields: bytes, body: bytes, target: str, elapsed_ns: int) -> None:
-        # Built once for each request: six stores, and headers only when somebody looks at them.
-        self.status = status
-        self._packed_fields = packed_fields
-        self.body = body
-        self.target = target
-        self._elapsed_ns = elapsed_ns
-        self._headers: Headers | None = None
+    status: int
+    target: str
+    _packed_fields: bytes
+    _elapsed_ns: int
+    _headers: Headers | None
 
     @property
     def headers(self) -> Headers:
@@ -44,8 +40,29 @@ class ProxyResponse:
 
     @property
     def elapsed(self) -> float:
-        """Seconds from the call to the last byte of the response."""
+        """Seconds from the call to the last byte of the response; to its head if the body is streamed."""
         return self._elapsed_ns / 1e9
+
+
+class ProxyResponse(ResponseHead):
+    """A complete response: ``status, headers, body = response``, or by name.
+
+    Attributes:
+        status: status code, 200 to 599.
+        body: the bytes as they were received, without chunk framing; a ``Content-Encoding`` is not undone.
+        target: URL of the upstream that answered, as it was configured.
+    """
+
+    __slots__ = ("body",)
+
+    def __init__(self, status: int, packed_fields: bytes, body: bytes, target: str, elapsed_ns: int) -> None:
+        # Built once for each request: six stores, and headers only when somebody looks at them.
+        self.status = status
+        self._packed_fields = packed_fields
+        self.body = body
+        self.target = target
+        self._elapsed_ns = elapsed_ns
+        self._headers = None
 
     @property
     def text(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import _bridge
 from ._errors import ProxyError, reply_error
-from ._headers import Headers
+from ._response import ResponseHead
 from ._upload import Upload
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _LARGEST: Final = 512 * 1024
 """Bytes of one read: it begins small and grows as long as the upstream fills it."""
 
 
-class StreamResponse:
+class StreamResponse(ResponseHead):
     """The head of a response, and its body as it arrives.
 
     Made by :meth:`ProxyClient.stream_request`. The body can be read once: by :meth:`aiter_bytes`, :meth:`aiter_raw` or
@@ -34,8 +34,7 @@ class StreamResponse:
     """
 
     __slots__ = (
-        "_ahead", "_channel", "_elapsed_ns", "_ended", "_failure", "_headers", "_loop", "_method", "_packed_fields",
-        "_rest", "_size", "_taken", "_token", "_upload", "status", "target",
+        "_ahead", "_channel", "_ended", "_failure", "_loop", "_method", "_rest", "_size", "_taken", "_token", "_upload",
     )  # fmt: skip
 
     def __init__(
@@ -54,7 +53,7 @@ class StreamResponse:
         self._channel = channel
         self._token = token
         self._upload = upload
-        self._headers: Headers | None = None
+        self._headers = None
         self._size = _SMALLEST
         self._taken = False
         self._failure: BaseException | None = None
@@ -62,24 +61,6 @@ class StreamResponse:
         # All of a small body may have come together with the head.
         self._rest: bytes | None = whole
         self._ended = whole is not None
-
-    @property
-    def headers(self) -> Headers:
-        """The header lines in order, duplicates kept."""
-        headers = self._headers
-        if headers is None:
-            headers = self._headers = Headers.from_packed(self._packed_fields)
-        return headers
-
-    @property
-    def attempts(self) -> tuple[object, ...]:
-        """One entry for each attempt before the one that gave this response; empty while nothing is retried."""
-        return ()
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds from the call to the head of the response."""
-        return self._elapsed_ns / 1e9
 
     @property
     def is_closed(self) -> bool:
