@@ -69,3 +69,35 @@ func TestConnectionsOverTLSAreReused(t *testing.T) {
 	}
 	require.Equal(t, 1, count)
 }
+
+// Row U33: what is not TLS in the middle of a body, or an orderly end there, is never a success.
+func TestU33ABodyThatBreaksOffUnderTLS(t *testing.T) {
+	for name, end := range map[string]func(v *visit, raw net.Conn){
+		"garbage":      func(_ *visit, raw net.Conn) { _, _ = raw.Write([]byte("this is no record of TLS, whatever comes")) },
+		"alert":        func(_ *visit, raw net.Conn) { _, _ = raw.Write([]byte{21, 3, 3, 0, 2, 2, 80}) },
+		"close_notify": func(v *visit, _ net.Conn) { _ = v.Conn.(*tls.Conn).CloseWrite() },
+		"reset":        func(_ *visit, raw net.Conn) { _ = raw.(*net.TCPConn).SetLinger(0); _ = raw.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			transport := tlsUpstream(t, func(v *visit, raw net.Conn) {
+				if v.number > 1 {
+					for v.head() != "" {
+						v.send(okResponse)
+					}
+					return
+				}
+				v.head()
+				v.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+				end(v, raw)
+				v.untilClosed()
+			})
+			got := exchange(t, transport, get("/"))
+			require.NotNil(t, got.err)
+			require.Contains(t, []Kind{KindClosed, KindProtocol}, got.err.Kind)
+			require.Equal(t, PhaseBody, got.err.Phase)
+			for range 3 {
+				require.Equal(t, "ok", exchange(t, transport, get("/")).body)
+			}
+		})
+	}
+}
