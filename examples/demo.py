@@ -289,7 +289,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, help="port of the gateway (default: a free one; with --serve 8000 if free)")
     parser.add_argument("--workers", type=int, default=2, help="workers of the gateway (default: %(default)s)")
     options = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 160)  # no line is folded in a log
     for number in (signal.SIGTERM, signal.SIGHUP):
         # By default they would end the demo at once and leave its servers behind.
         signal.signal(number, lambda number, _: sys.exit(128 + number))

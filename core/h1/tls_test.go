@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"net"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -55,9 +56,9 @@ func TestBodyUntilCloseNeedsCloseNotify(t *testing.T) {
 }
 
 func TestConnectionsOverTLSAreReused(t *testing.T) {
-	count := 0
+	var count atomic.Int32
 	transport := tlsUpstream(t, func(v *visit, _ net.Conn) {
-		count++
+		count.Add(1)
 		for v.head() != "" {
 			v.send(okResponse)
 		}
@@ -67,7 +68,7 @@ func TestConnectionsOverTLSAreReused(t *testing.T) {
 		require.Nil(t, got.err)
 		require.Equal(t, "ok", got.body)
 	}
-	require.Equal(t, 1, count)
+	require.EqualValues(t, 1, count.Load())
 }
 
 // Row U33: what is not TLS in the middle of a body, or an orderly end there, is never a success.
