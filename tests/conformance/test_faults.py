@@ -197,7 +197,9 @@ async def test_f8_an_upstream_that_closes_its_half_behind_the_response() -> None
             await visit.left()
 
     async with client_of(script) as (client, upstream):
-        await works(client, 5)
+        for _ in range(5):
+            await works(client, 1)
+            await asyncio.sleep(0.05)  # a POST that meets the close on its way fails, as it has to
         assert upstream.connections == 5
 
 
