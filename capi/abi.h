@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 /* Raised by every change of this file that an older peer would misread. */
-#define VP_ABI_VERSION 2u
+#define VP_ABI_VERSION 3u
 
 /* Bodies of at least this many bytes are read from the socket straight into memory the bridge allocates. */
 #define VP_DIRECT_MIN 65536u
@@ -41,6 +41,8 @@ enum {
     VP_KIND_NOOP = 4,    /* answered at once: measures the border itself */
     VP_KIND_PANIC = 5,   /* the core panics: answered with VP_CODE_INTERNAL */
     VP_KIND_BURN = 6,    /* keep argument goroutines busy for timeout_ns, collecting garbage: measures interference */
+    VP_KIND_CONTROL = 8, /* the operation on a pool that method names, with its argument, JSON, in body; answered with its
+                            result, JSON, as the body of a reply. core/control.go has the list */
     VP_KIND_PIECE = 7    /* body is the next piece for the request in argument (as for cancel); answered once it is on its
                             way, or with VP_CODE_CANCELLED when that request is over */
 };
@@ -126,6 +128,7 @@ typedef struct vp_node {
     int64_t submitted_ns; /* VP_KIND_REQUEST: when it was submitted, by vp_now (queue.h) */
     uint64_t argument;   /* VP_KIND_CANCEL: slot << 32 | generation to cancel. VP_KIND_BURN: goroutines */
     vp_span method, target, fields, body;
+    vp_span key; /* what the strategy consistent_hash looks at */
 
     /* set by the core */
     uint32_t stage;
@@ -133,11 +136,14 @@ typedef struct vp_node {
     uint32_t phase;
     uint32_t outcome;
     uint32_t status;      /* 100-599 with VP_CODE_OK */
-    uint32_t fields_size; /* with VP_CODE_OK: reply holds fields_size bytes of header lines, then the body; */
-    uint64_t reply_size;  /* otherwise reply holds the error message. Its size in bytes. */
+    uint32_t fields_size; /* reply holds fields_size bytes of header lines, or of the message of an error; then */
+    uint32_t attempts_size; /* attempts_size bytes of JSON about the attempts that were made, if there is something to */
+    uint64_t reply_size;  /* tell; then the body. reply_size bytes in all. */
     uint64_t reply_cap;
     uint8_t *reply;
     int64_t elapsed_ns;
+    int64_t retry_after_ns; /* of an error: when it may be worth trying again; 0: unknown */
+    int32_t upstream;       /* number of the upstream that was asked last, in the order of the configuration; -1: none */
 
     /* memory for the body, from the bridge; then reply holds the header lines alone. With VP_STAGE_DATA and
      * VP_STAGE_DONE direct_len says how much of it was filled. */

@@ -70,5 +70,5 @@ func burn(node *C.vp_node) {
 		})
 	}
 	group.Wait()
-	answer(node, nil, nil)
+	answer(node, nil)
 }

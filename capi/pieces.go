@@ -93,7 +93,7 @@ func (p *pieces) retire() {
 // release answers the pieces that have been sent.
 func (p *pieces) release() {
 	for _, node := range p.sent {
-		answer(node, nil, nil)
+		answer(node, nil)
 	}
 	p.sent, p.sentSize = p.sent[:0], 0
 }

@@ -66,7 +66,8 @@ func (t *task) stream(body *core.Body) error {
 		return nil
 	}
 	t.node.status, t.node.elapsed_ns = C.uint32_t(t.status), C.int64_t(t.call.Elapsed())
-	if !writeReply(t.node, t.fields, nil) {
+	t.node.upstream = C.int32_t(t.call.Upstream())
+	if !writeReply(t.node, t.fields, t.call.AttemptsJSON(), nil) {
 		return core.ErrTooLarge
 	}
 	stage := C.uint32_t(C.VP_STAGE_HEAD)

@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"sync"
@@ -28,9 +29,11 @@ type task struct {
 	took   time.Duration
 	upload pieces
 
-	mu        sync.Mutex // guards the two below: who has the node
-	parked    bool       // the bridge has it, in the middle of the request
-	over      bool       // and the request is over meanwhile
+	mu        sync.Mutex         // guards what follows: who has the node
+	parked    bool               // the bridge has it, in the middle of the request
+	over      bool               // and the request is over meanwhile
+	controls  C.uint32_t         // generation of the control node under way; zero: none
+	stop      context.CancelFunc // ends it
 	memory    chan []byte
 	cancelled chan struct{}
 }
@@ -78,16 +81,18 @@ func handle(node *C.vp_node) {
 		inFlight.Add(1)
 		taskOf(uint32(node.slot)).start(node)
 	case C.VP_KIND_CANCEL:
-		slot, generation := uint32(node.argument>>32), uint64(node.argument&0xffffffff)
-		taskOf(slot).call.Cancel(generation)
-		answer(node, nil, nil)
+		slot, generation := uint32(node.argument>>32), C.uint32_t(node.argument&0xffffffff)
+		taskOf(slot).cancel(generation)
+		answer(node, nil)
 	case C.VP_KIND_BUFFER:
 		taskOf(uint32(node.slot)).unpark(node)
 	case C.VP_KIND_PIECE:
 		slot, generation := uint32(node.argument>>32), C.uint32_t(node.argument&0xffffffff)
 		taskOf(slot).upload.offer(generation, node)
+	case C.VP_KIND_CONTROL:
+		taskOf(uint32(node.slot)).control(node)
 	case C.VP_KIND_NOOP:
-		answer(node, nil, nil)
+		answer(node, nil)
 	case C.VP_KIND_PANIC:
 		panic("provoked by the caller")
 	case C.VP_KIND_BURN:
@@ -113,6 +118,7 @@ func (t *task) start(node *C.vp_node) {
 	t.call.Sink = t
 	t.call.Started = timeOf(node.submitted_ns)
 	t.call.Timeout = time.Duration(node.timeout_ns)
+	t.call.Key = borrow(node.key)
 	t.call.Request = core.Request{
 		Method:       borrowString(node.method),
 		Target:       borrowString(node.target),
@@ -229,51 +235,64 @@ func (t *task) answer() {
 	default:
 	}
 	node, status, fields, body, filled, err, took := t.node, t.status, t.fields, t.body, t.filled, t.err, t.took
+	attempts := t.call.AttemptsJSON()
 	t.node, t.fields, t.body, t.err = nil, nil, nil, nil
-	t.call.Request = core.Request{}
+	t.call.Request, t.call.Key = core.Request{}, nil
 	inFlight.Add(-1)
 	node.direct_len = C.uint64_t(filled)
+	node.upstream = C.int32_t(t.call.Upstream())
 	if err != nil {
-		answerError(node, err, took)
+		describe(node, err, took)
+		complete(node, []byte(err.Message), attempts, nil)
 		return
 	}
-	node.status, node.elapsed_ns = C.uint32_t(status), C.int64_t(took)
-	answer(node, fields, body)
+	node.code, node.status, node.elapsed_ns = C.VP_CODE_OK, C.uint32_t(status), C.int64_t(took)
+	complete(node, fields, attempts, body)
 }
 
-// answer copies the reply into the node and pushes the node: it is the bridge's again.
-func answer(node *C.vp_node, fields, body []byte) {
+// answer copies a reply without header lines into the node and pushes the node: it is the bridge's again.
+func answer(node *C.vp_node, body []byte) {
 	node.code = C.VP_CODE_OK
-	complete(node, fields, body)
+	complete(node, nil, nil, body)
 }
 
-func complete(node *C.vp_node, head, body []byte) {
-	if !writeReply(node, head, body) {
+// complete copies the reply into the node and pushes the node.
+func complete(node *C.vp_node, head, attempts, body []byte) {
+	if !writeReply(node, head, attempts, body) {
 		node.code = C.VP_CODE_BODY_TOO_LARGE
 	}
 	node.stage = C.VP_STAGE_DONE
 	push(node.reply_to, node)
 }
 
-// writeReply copies head and body into the node's reply memory, if there is enough memory to be had.
-func writeReply(node *C.vp_node, head, body []byte) bool {
-	size := len(head) + len(body)
+// writeReply copies the parts of a reply into the node's reply memory, if there is enough memory to be had.
+func writeReply(node *C.vp_node, head, attempts, body []byte) bool {
+	size := len(head) + len(attempts) + len(body)
 	memory := reply(node, size)
 	if size > 0 && memory == nil {
-		node.fields_size, node.reply_size = 0, 0
+		node.fields_size, node.attempts_size, node.reply_size = 0, 0, 0
 		return false
 	}
-	copy(memory[copy(memory, head):], body)
-	node.fields_size, node.reply_size = C.uint32_t(len(head)), C.uint64_t(size)
+	memory = memory[copy(memory, head):]
+	copy(memory[copy(memory, attempts):], body)
+	node.fields_size, node.attempts_size, node.reply_size = C.uint32_t(len(head)), C.uint32_t(len(attempts)), C.uint64_t(size)
 	return true
 }
 
+// answerError completes a node that no call was made for.
 func answerError(node *C.vp_node, err *core.Error, elapsed time.Duration) {
+	node.upstream = -1
+	describe(node, err, elapsed)
+	complete(node, []byte(err.Message), nil, nil)
+}
+
+// describe notes an error in the node, but for its text.
+func describe(node *C.vp_node, err *core.Error, elapsed time.Duration) {
 	node.code = C.uint32_t(err.Code)
 	node.phase = C.uint32_t(err.Phase)
 	node.outcome = outcome(err)
 	node.elapsed_ns = C.int64_t(elapsed)
-	complete(node, []byte(err.Message), nil)
+	node.retry_after_ns = C.int64_t(err.RetryAfter)
 }
 
 func outcome(err *core.Error) (bits C.uint32_t) {

@@ -1,19 +1,6 @@
 package core
 
-import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"math"
-	"slices"
-	"strconv"
-	"strings"
-	"time"
-	"unicode/utf8"
-
-	"github.com/mailru/easyjson"
-	"github.com/mailru/easyjson/jlexer"
-)
+import "time"
 
 //go:generate go run github.com/mailru/easyjson/easyjson@v0.9.2 -no_std_marshalers -disallow_unknown_fields config.go
 
@@ -47,9 +34,36 @@ type Config struct {
 	// milliseconds, 1 to 86,400,000 (a day). Zero is refused: the breaker would never be open. Default 60,000.
 	RecoveryTimeoutMS int64 `json:"recovery_timeout_ms"`
 
-	// Strategy chooses among several targets: "round_robin", "random", "weighted" or "single", spelled exactly
-	// so. Empty is refused. Default "round_robin". With one target all of them are the same.
+	// Strategy chooses among several targets: one of balance.Names, spelled exactly so. Empty is refused. Default
+	// "round_robin". With one target all of them are the same.
 	Strategy string `json:"strategy"`
+
+	// Weights are the shares of Targets, in their order, 0 to 1,000,000 each; a target of weight 0 gets nothing. Empty,
+	// the default: all are equal. The strategies weighted, least_request and consistent_hash read them.
+	Weights []int `json:"weights"`
+
+	// Backups are upstreams that serve only while none of Targets can be used. The default is none.
+	Backups []string `json:"backups"`
+
+	// HashOn is where the strategy consistent_hash takes the key of a request from: "header:NAME", "cookie:NAME", or "key",
+	// the call's own, which is what empty, the default, means. Requests without a key go anywhere.
+	HashOn string `json:"hash_on"`
+
+	// SlowStartMS is the time in which an upstream that is new, or usable again, rises to its full share. 0 to 86,400,000;
+	// zero, the default: at once.
+	SlowStartMS int64 `json:"slow_start_ms"`
+
+	// PanicThreshold makes a pool use all of its upstreams, whatever breakers and probes say, while less than this share of
+	// them can be used. 0 to 1; zero, the default: never.
+	PanicThreshold float64 `json:"panic_threshold"`
+
+	// WaitForHealthyMS is how long a request waits for an upstream to become usable when none is. 0 to 86,400,000; zero,
+	// the default: it fails at once.
+	WaitForHealthyMS int64 `json:"wait_for_healthy_ms"`
+
+	// MaxInFlight bounds the requests of the whole pool that are under way; more wait, in their order, at most MaxWaiting
+	// of them and at most PoolTimeoutMS. 0 to 1,000,000; zero, the default: no limit.
+	MaxInFlight int `json:"max_in_flight"`
 
 	// ConnectTimeoutMS bounds resolving, connecting and the TLS handshake of one connection. 1 to 86,400,000.
 	// Default 3,000: an upstream that does not answer at all is given up early.
@@ -95,6 +109,53 @@ type Config struct {
 	MaxRequestBody  int64 `json:"max_request_body"`
 	MaxResponseBody int64 `json:"max_response_body"`
 
+	// What is retried, besides MaxRetries. RetryStatuses are responses that are taken for failures, 400 to 599 each; the
+	// default is none. RetryMethods are methods that may be sent again although an upstream may have acted on them: "PUT"
+	// and "DELETE"; the default is none but the safe ones. RetryIdempotencyKey trusts requests with that field. A body
+	// larger than RetryMaxBody bytes (0 to 2^53-1, default 65,536) is not sent again. Pauses are random, up to
+	// RetryBaseDelayMS (0 to 60,000, default 25) and doubled for each attempt up to RetryMaxDelayMS (default 250). A
+	// Retry-After of up to RetryMaxAfterMS (default 10,000) is waited for. At most RetryBudget (0 to 1, default
+	// 0.2) of the requests under way may be retries, but RetryBudgetMin (0 to 1,000,000, default 3) always may. A single
+	// attempt may take TryTimeoutMS until the head of its response; zero, the default: as long as the call.
+	RetryStatuses       []int    `json:"retry_statuses"`
+	RetryMethods        []string `json:"retry_methods"`
+	RetryIdempotencyKey bool     `json:"retry_idempotency_key"`
+	RetryMaxBody        int64    `json:"retry_max_body"`
+	RetryBaseDelayMS    int64    `json:"retry_base_delay_ms"`
+	RetryMaxDelayMS     int64    `json:"retry_max_delay_ms"`
+	RetryMaxAfterMS     int64    `json:"retry_max_after_ms"`
+	RetryBudget         float64  `json:"retry_budget"`
+	RetryBudgetMin      int      `json:"retry_budget_min"`
+	TryTimeoutMS        int64    `json:"try_timeout_ms"`
+
+	// What opens a breaker, besides MaxFailures and RecoveryTimeoutMS. BreakerStatuses are responses that count as failures,
+	// 400 to 599 each; default 502, 503, 504. BreakerRatio, 0 to 1, opens it by the share of failures within
+	// BreakerWindowMS (default 10,000) once there are BreakerMinSamples (default 20) instead of MaxFailures in a row; zero,
+	// the default: in a row. BreakerProbes (1 to 1,000, default 1) requests may try a half-open one at a time. An opening
+	// that follows another one takes that much longer, up to BreakerMaxOpenMS; zero, the default: always the same.
+	BreakerStatuses   []int   `json:"breaker_statuses"`
+	BreakerRatio      float64 `json:"breaker_ratio"`
+	BreakerWindowMS   int64   `json:"breaker_window_ms"`
+	BreakerMinSamples int     `json:"breaker_min_samples"`
+	BreakerProbes     int     `json:"breaker_probes"`
+	BreakerMaxOpenMS  int64   `json:"breaker_max_open_ms"`
+
+	// HealthURL makes the pool probe its upstreams: a path that is asked at each of them, or a URL that is asked for each.
+	// Empty, the default: no probes. Every HealthIntervalMS (default 10,000), give or take HealthJitter (0 to 0.5,
+	// default 0.1) of it, within HealthTimeoutMS (default 2,000). HealthFall (default 3) failures in a row make an upstream
+	// unhealthy, HealthRise (default 2) successes healthy again. HealthExpected are the ranges of statuses, both ends
+	// included, that are successes; empty: 200 to 399. HealthHost is the Host of the probes if not the upstream's own, and
+	// HealthHeaders are more fields of them.
+	HealthURL        string      `json:"health_url"`
+	HealthIntervalMS int64       `json:"health_interval_ms"`
+	HealthTimeoutMS  int64       `json:"health_timeout_ms"`
+	HealthRise       int         `json:"health_rise"`
+	HealthFall       int         `json:"health_fall"`
+	HealthJitter     float64     `json:"health_jitter"`
+	HealthExpected   [][2]int    `json:"health_expected"`
+	HealthHost       string      `json:"health_host"`
+	HealthHeaders    [][2]string `json:"health_headers"`
+
 	// The options of TLS; only for https targets. TLSCA are the certificates of the authorities that are trusted,
 	// in PEM; empty, the default: those of the system. TLSCert and TLSKey are the client's own certificate chain and
 	// key, in PEM. TLSServerName is the name that is asked for and checked instead of the target's. TLSMinVersion is
@@ -106,9 +167,6 @@ type Config struct {
 	TLSMinVersion string `json:"tls_min_version"`
 	TLSInsecure   bool   `json:"tls_insecure"`
 }
-
-// strategies are the known names of Config.Strategy.
-var strategies = []string{"round_robin", "random", "weighted", "single"}
 
 // DefaultConfig holds every default of a pool; only Targets is left to fill in.
 func DefaultConfig() Config {
@@ -128,6 +186,22 @@ func DefaultConfig() Config {
 		MaxResponseHead:    64 << 10,
 		MaxResponseFields:  500,
 		TLSMinVersion:      "1.2",
+
+		RetryMaxBody:      64 << 10,
+		RetryBaseDelayMS:  25,
+		RetryMaxDelayMS:   250,
+		RetryMaxAfterMS:   10_000,
+		RetryBudget:       0.2,
+		RetryBudgetMin:    3,
+		BreakerStatuses:   []int{502, 503, 504},
+		BreakerWindowMS:   10_000,
+		BreakerMinSamples: 20,
+		BreakerProbes:     1,
+		HealthIntervalMS:  10_000,
+		HealthTimeoutMS:   2_000,
+		HealthRise:        2,
+		HealthFall:        3,
+		HealthJitter:      0.1,
 	}
 }
 
@@ -143,183 +217,3 @@ func (c *Config) Timeout() time.Duration {
 func (c *Config) RecoveryTimeout() time.Duration { return milliseconds(c.RecoveryTimeoutMS) }
 
 func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
-
-// ConfigError is a configuration that cannot be used.
-type ConfigError struct {
-	Field   string // name as in JSON; empty when the document itself is at fault
-	Message string // a sentence with the field's name, what was given and what is allowed
-}
-
-func (e *ConfigError) Error() string { return e.Message }
-
-// allowed completes "<field> must be ..." for values of the wrong kind and out of range alike.
-var allowed = map[string]string{
-	"targets":         "a list of URLs such as \"http://host:port\"",
-	"strategy":        "one of \"" + strings.Join(strategies, "\", \"") + "\"",
-	"tls_ca":          "certificates in PEM",
-	"tls_cert":        "certificates in PEM",
-	"tls_key":         "a private key in PEM",
-	"tls_server_name": "a host name",
-	"tls_min_version": "\"1.2\" or \"1.3\"",
-	"tls_insecure":    "true or false",
-}
-
-// numbers are the fields that hold whole numbers, in the order in which they are checked.
-var numbers = []struct {
-	field     string
-	unit      string
-	low, high int64
-	value     func(*Config) int64
-}{
-	{"timeout_ms", " of milliseconds", 1, maxMilliseconds, func(c *Config) int64 { return c.TimeoutMS }},
-	{"max_retries", "", 0, 10, func(c *Config) int64 { return int64(c.MaxRetries) }},
-	{"max_failures", "", 1, math.MaxInt32, func(c *Config) int64 { return int64(c.MaxFailures) }},
-	{"recovery_timeout_ms", " of milliseconds", 1, maxMilliseconds, func(c *Config) int64 { return c.RecoveryTimeoutMS }},
-	{"connect_timeout_ms", " of milliseconds", 1, maxMilliseconds, func(c *Config) int64 { return c.ConnectTimeoutMS }},
-	{"pool_timeout_ms", " of milliseconds", 0, maxMilliseconds, func(c *Config) int64 { return c.PoolTimeoutMS }},
-	{"first_byte_timeout_ms", " of milliseconds", 0, maxMilliseconds, func(c *Config) int64 { return c.FirstByteTimeoutMS }},
-	{"idle_timeout_ms", " of milliseconds", 0, maxMilliseconds, func(c *Config) int64 { return c.IdleTimeoutMS }},
-	{"total_timeout_ms", " of milliseconds", 0, maxMilliseconds, func(c *Config) int64 { return c.TotalTimeoutMS }},
-	{"max_connections", "", 1, 100_000, func(c *Config) int64 { return int64(c.MaxConnections) }},
-	{"max_idle_connections", "", 0, 100_000, func(c *Config) int64 { return int64(c.MaxIdleConnections) }},
-	{"keepalive_expiry_ms", " of milliseconds", 1, maxMilliseconds, func(c *Config) int64 { return c.KeepaliveExpiryMS }},
-	{"max_waiting", "", 0, 1_000_000, func(c *Config) int64 { return int64(c.MaxWaiting) }},
-	{"max_response_head", " of bytes", 1 << 10, 16 << 20, func(c *Config) int64 { return int64(c.MaxResponseHead) }},
-	{"max_response_fields", "", 1, 100_000, func(c *Config) int64 { return int64(c.MaxResponseFields) }},
-	{"max_request_body", " of bytes", 0, maxBody, func(c *Config) int64 { return c.MaxRequestBody }},
-	{"max_response_body", " of bytes", 0, maxBody, func(c *Config) int64 { return c.MaxResponseBody }},
-}
-
-// maxBody is the largest whole number that every JSON reader keeps exactly.
-const maxBody = 1<<53 - 1
-
-func init() {
-	for _, n := range numbers {
-		allowed[n.field] = fmt.Sprintf("a whole number%s from %d to %d", n.unit, n.low, n.high)
-	}
-}
-
-func mustBe(field, given string) *ConfigError {
-	return &ConfigError{Field: field, Message: fmt.Sprintf("%s must be %s, not %s", field, allowed[field], given)}
-}
-
-// ParseConfig reads a configuration from one JSON object and validates it. Keys that are absent or null take their
-// default. An unknown or repeated key, a value of another kind, a fraction, and anything after the object are
-// refused. The error is a *ConfigError.
-func ParseConfig(data []byte) (Config, error) {
-	// The lexer alone is lenient: it takes a trailing comma, invalid UTF-8 and unbalanced brackets in skipped parts.
-	if !utf8.Valid(data) || !json.Valid(data) {
-		return Config{}, &ConfigError{Message: "the configuration is not a JSON document"}
-	}
-	members, err := scanMembers(data)
-	if err != nil {
-		return Config{}, err
-	}
-	config := DefaultConfig()
-	if err := easyjson.Unmarshal(data, &config); err != nil {
-		return Config{}, decodeError(err, members)
-	}
-	if err := config.Validate(); err != nil {
-		return Config{}, err
-	}
-	return config, nil
-}
-
-// Validate checks every field. The error is a *ConfigError that names the first field at fault.
-func (c *Config) Validate() error {
-	for _, n := range numbers {
-		if value := n.value(c); value < n.low || value > n.high {
-			return mustBe(n.field, strconv.FormatInt(value, 10))
-		}
-	}
-	if !slices.Contains(strategies, c.Strategy) {
-		return mustBe("strategy", quote(c.Strategy))
-	}
-	targets, err := ParseTargets(c.Targets)
-	if err != nil {
-		return err
-	}
-	for _, target := range targets {
-		if _, err := c.tlsFor(target); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// member is one key of the JSON object: where its value starts, and of which kind it is.
-type member struct {
-	key   string
-	start int
-	kind  string
-}
-
-// scanMembers lists the keys of the object in data, which is valid JSON, and refuses repeated ones: the decoder
-// would silently let the last one win.
-func scanMembers(data []byte) ([]member, error) {
-	in := jlexer.Lexer{Data: data}
-	if !in.IsDelim('{') {
-		return nil, &ConfigError{Message: "the configuration must be a JSON object, not " + kindOf(data)}
-	}
-	var members []member
-	in.Delim('{')
-	for !in.IsDelim('}') && in.Ok() {
-		key := in.String()
-		in.WantColon()
-		start := in.GetPos()
-		value := in.Raw()
-		in.WantComma()
-		if slices.ContainsFunc(members, func(m member) bool { return m.key == key }) {
-			return nil, &ConfigError{Field: key, Message: fmt.Sprintf("%s is given more than once", key)}
-		}
-		members = append(members, member{key, start, kindOf(value)})
-	}
-	return members, nil
-}
-
-// decodeError turns an error of the generated decoder into one that names the field.
-func decodeError(err error, members []member) error {
-	var lexed *jlexer.LexerError
-	if !errors.As(err, &lexed) {
-		return &ConfigError{Message: "the configuration cannot be read: " + err.Error()}
-	}
-	if lexed.Reason == "unknown field" {
-		return &ConfigError{Field: lexed.Data, Message: "unknown option " + quote(lexed.Data)}
-	}
-	for _, m := range slices.Backward(members) {
-		if m.start <= lexed.Offset {
-			if m.key == "targets" && m.kind == "a list" {
-				m.kind = "a list with other elements than strings"
-			}
-			return mustBe(m.key, m.kind)
-		}
-	}
-	return &ConfigError{Message: "the configuration cannot be read: " + lexed.Reason}
-}
-
-// kindOf names the kind of a JSON value by its first byte.
-func kindOf(value []byte) string {
-	value = []byte(strings.TrimSpace(string(value)))
-	switch value[0] {
-	case '"':
-		return "a string"
-	case '{':
-		return "an object"
-	case '[':
-		return "a list"
-	case 't', 'f':
-		return "a boolean"
-	case 'n':
-		return "null"
-	}
-	return "the number " + string(value)
-}
-
-// quote shows a given text in an error message: printable ASCII only, and not without end.
-func quote(text string) string {
-	const limit = 120
-	if len(text) > limit {
-		return fmt.Sprintf("%+q (cut, %d bytes)", text[:limit], len(text))
-	}
-	return fmt.Sprintf("%+q", text)
-}

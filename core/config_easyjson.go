@@ -88,6 +88,90 @@ func easyjson6615c02eDecodeGithubComVelithonVelithonProxyCore(in *jlexer.Lexer, 
 			} else {
 				out.Strategy = string(in.String())
 			}
+		case "weights":
+			if in.IsNull() {
+				in.Skip()
+				out.Weights = nil
+			} else {
+				in.Delim('[')
+				if out.Weights == nil {
+					if !in.IsDelim(']') {
+						out.Weights = make([]int, 0, 8)
+					} else {
+						out.Weights = []int{}
+					}
+				} else {
+					out.Weights = (out.Weights)[:0]
+				}
+				for !in.IsDelim(']') {
+					var v2 int
+					if in.IsNull() {
+						in.Skip()
+					} else {
+						v2 = int(in.Int())
+					}
+					out.Weights = append(out.Weights, v2)
+					in.WantComma()
+				}
+				in.Delim(']')
+			}
+		case "backups":
+			if in.IsNull() {
+				in.Skip()
+				out.Backups = nil
+			} else {
+				in.Delim('[')
+				if out.Backups == nil {
+					if !in.IsDelim(']') {
+						out.Backups = make([]string, 0, 4)
+					} else {
+						out.Backups = []string{}
+					}
+				} else {
+					out.Backups = (out.Backups)[:0]
+				}
+				for !in.IsDelim(']') {
+					var v3 string
+					if in.IsNull() {
+						in.Skip()
+					} else {
+						v3 = string(in.String())
+					}
+					out.Backups = append(out.Backups, v3)
+					in.WantComma()
+				}
+				in.Delim(']')
+			}
+		case "hash_on":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.HashOn = string(in.String())
+			}
+		case "slow_start_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.SlowStartMS = int64(in.Int64())
+			}
+		case "panic_threshold":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.PanicThreshold = float64(in.Float64())
+			}
+		case "wait_for_healthy_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.WaitForHealthyMS = int64(in.Int64())
+			}
+		case "max_in_flight":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.MaxInFlight = int(in.Int())
+			}
 		case "connect_timeout_ms":
 			if in.IsNull() {
 				in.Skip()
@@ -166,6 +250,291 @@ func easyjson6615c02eDecodeGithubComVelithonVelithonProxyCore(in *jlexer.Lexer, 
 			} else {
 				out.MaxResponseBody = int64(in.Int64())
 			}
+		case "retry_statuses":
+			if in.IsNull() {
+				in.Skip()
+				out.RetryStatuses = nil
+			} else {
+				in.Delim('[')
+				if out.RetryStatuses == nil {
+					if !in.IsDelim(']') {
+						out.RetryStatuses = make([]int, 0, 8)
+					} else {
+						out.RetryStatuses = []int{}
+					}
+				} else {
+					out.RetryStatuses = (out.RetryStatuses)[:0]
+				}
+				for !in.IsDelim(']') {
+					var v4 int
+					if in.IsNull() {
+						in.Skip()
+					} else {
+						v4 = int(in.Int())
+					}
+					out.RetryStatuses = append(out.RetryStatuses, v4)
+					in.WantComma()
+				}
+				in.Delim(']')
+			}
+		case "retry_methods":
+			if in.IsNull() {
+				in.Skip()
+				out.RetryMethods = nil
+			} else {
+				in.Delim('[')
+				if out.RetryMethods == nil {
+					if !in.IsDelim(']') {
+						out.RetryMethods = make([]string, 0, 4)
+					} else {
+						out.RetryMethods = []string{}
+					}
+				} else {
+					out.RetryMethods = (out.RetryMethods)[:0]
+				}
+				for !in.IsDelim(']') {
+					var v5 string
+					if in.IsNull() {
+						in.Skip()
+					} else {
+						v5 = string(in.String())
+					}
+					out.RetryMethods = append(out.RetryMethods, v5)
+					in.WantComma()
+				}
+				in.Delim(']')
+			}
+		case "retry_idempotency_key":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.RetryIdempotencyKey = bool(in.Bool())
+			}
+		case "retry_max_body":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.RetryMaxBody = int64(in.Int64())
+			}
+		case "retry_base_delay_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.RetryBaseDelayMS = int64(in.Int64())
+			}
+		case "retry_max_delay_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.RetryMaxDelayMS = int64(in.Int64())
+			}
+		case "retry_max_after_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.RetryMaxAfterMS = int64(in.Int64())
+			}
+		case "retry_budget":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.RetryBudget = float64(in.Float64())
+			}
+		case "retry_budget_min":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.RetryBudgetMin = int(in.Int())
+			}
+		case "try_timeout_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.TryTimeoutMS = int64(in.Int64())
+			}
+		case "breaker_statuses":
+			if in.IsNull() {
+				in.Skip()
+				out.BreakerStatuses = nil
+			} else {
+				in.Delim('[')
+				if out.BreakerStatuses == nil {
+					if !in.IsDelim(']') {
+						out.BreakerStatuses = make([]int, 0, 8)
+					} else {
+						out.BreakerStatuses = []int{}
+					}
+				} else {
+					out.BreakerStatuses = (out.BreakerStatuses)[:0]
+				}
+				for !in.IsDelim(']') {
+					var v6 int
+					if in.IsNull() {
+						in.Skip()
+					} else {
+						v6 = int(in.Int())
+					}
+					out.BreakerStatuses = append(out.BreakerStatuses, v6)
+					in.WantComma()
+				}
+				in.Delim(']')
+			}
+		case "breaker_ratio":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.BreakerRatio = float64(in.Float64())
+			}
+		case "breaker_window_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.BreakerWindowMS = int64(in.Int64())
+			}
+		case "breaker_min_samples":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.BreakerMinSamples = int(in.Int())
+			}
+		case "breaker_probes":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.BreakerProbes = int(in.Int())
+			}
+		case "breaker_max_open_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.BreakerMaxOpenMS = int64(in.Int64())
+			}
+		case "health_url":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.HealthURL = string(in.String())
+			}
+		case "health_interval_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.HealthIntervalMS = int64(in.Int64())
+			}
+		case "health_timeout_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.HealthTimeoutMS = int64(in.Int64())
+			}
+		case "health_rise":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.HealthRise = int(in.Int())
+			}
+		case "health_fall":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.HealthFall = int(in.Int())
+			}
+		case "health_jitter":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.HealthJitter = float64(in.Float64())
+			}
+		case "health_expected":
+			if in.IsNull() {
+				in.Skip()
+				out.HealthExpected = nil
+			} else {
+				in.Delim('[')
+				if out.HealthExpected == nil {
+					if !in.IsDelim(']') {
+						out.HealthExpected = make([][2]int, 0, 4)
+					} else {
+						out.HealthExpected = [][2]int{}
+					}
+				} else {
+					out.HealthExpected = (out.HealthExpected)[:0]
+				}
+				for !in.IsDelim(']') {
+					var v7 [2]int
+					if in.IsNull() {
+						in.Skip()
+					} else {
+						in.Delim('[')
+						v8 := 0
+						for !in.IsDelim(']') {
+							if v8 < 2 {
+								if in.IsNull() {
+									in.Skip()
+								} else {
+									(v7)[v8] = int(in.Int())
+								}
+								v8++
+							} else {
+								in.SkipRecursive()
+							}
+							in.WantComma()
+						}
+						in.Delim(']')
+					}
+					out.HealthExpected = append(out.HealthExpected, v7)
+					in.WantComma()
+				}
+				in.Delim(']')
+			}
+		case "health_host":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.HealthHost = string(in.String())
+			}
+		case "health_headers":
+			if in.IsNull() {
+				in.Skip()
+				out.HealthHeaders = nil
+			} else {
+				in.Delim('[')
+				if out.HealthHeaders == nil {
+					if !in.IsDelim(']') {
+						out.HealthHeaders = make([][2]string, 0, 2)
+					} else {
+						out.HealthHeaders = [][2]string{}
+					}
+				} else {
+					out.HealthHeaders = (out.HealthHeaders)[:0]
+				}
+				for !in.IsDelim(']') {
+					var v9 [2]string
+					if in.IsNull() {
+						in.Skip()
+					} else {
+						in.Delim('[')
+						v10 := 0
+						for !in.IsDelim(']') {
+							if v10 < 2 {
+								if in.IsNull() {
+									in.Skip()
+								} else {
+									(v9)[v10] = string(in.String())
+								}
+								v10++
+							} else {
+								in.SkipRecursive()
+							}
+							in.WantComma()
+						}
+						in.Delim(']')
+					}
+					out.HealthHeaders = append(out.HealthHeaders, v9)
+					in.WantComma()
+				}
+				in.Delim(']')
+			}
 		case "tls_ca":
 			if in.IsNull() {
 				in.Skip()
@@ -227,11 +596,11 @@ func easyjson6615c02eEncodeGithubComVelithonVelithonProxyCore(out *jwriter.Write
 			out.RawString("null")
 		} else {
 			out.RawByte('[')
-			for v2, v3 := range in.Targets {
-				if v2 > 0 {
+			for v11, v12 := range in.Targets {
+				if v11 > 0 {
 					out.RawByte(',')
 				}
-				out.String(string(v3))
+				out.String(string(v12))
 			}
 			out.RawByte(']')
 		}
@@ -260,6 +629,63 @@ func easyjson6615c02eEncodeGithubComVelithonVelithonProxyCore(out *jwriter.Write
 		const prefix string = ",\"strategy\":"
 		out.RawString(prefix)
 		out.String(string(in.Strategy))
+	}
+	{
+		const prefix string = ",\"weights\":"
+		out.RawString(prefix)
+		if in.Weights == nil && (out.Flags&jwriter.NilSliceAsEmpty) == 0 {
+			out.RawString("null")
+		} else {
+			out.RawByte('[')
+			for v13, v14 := range in.Weights {
+				if v13 > 0 {
+					out.RawByte(',')
+				}
+				out.Int(int(v14))
+			}
+			out.RawByte(']')
+		}
+	}
+	{
+		const prefix string = ",\"backups\":"
+		out.RawString(prefix)
+		if in.Backups == nil && (out.Flags&jwriter.NilSliceAsEmpty) == 0 {
+			out.RawString("null")
+		} else {
+			out.RawByte('[')
+			for v15, v16 := range in.Backups {
+				if v15 > 0 {
+					out.RawByte(',')
+				}
+				out.String(string(v16))
+			}
+			out.RawByte(']')
+		}
+	}
+	{
+		const prefix string = ",\"hash_on\":"
+		out.RawString(prefix)
+		out.String(string(in.HashOn))
+	}
+	{
+		const prefix string = ",\"slow_start_ms\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.SlowStartMS))
+	}
+	{
+		const prefix string = ",\"panic_threshold\":"
+		out.RawString(prefix)
+		out.Float64(float64(in.PanicThreshold))
+	}
+	{
+		const prefix string = ",\"wait_for_healthy_ms\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.WaitForHealthyMS))
+	}
+	{
+		const prefix string = ",\"max_in_flight\":"
+		out.RawString(prefix)
+		out.Int(int(in.MaxInFlight))
 	}
 	{
 		const prefix string = ",\"connect_timeout_ms\":"
@@ -325,6 +751,200 @@ func easyjson6615c02eEncodeGithubComVelithonVelithonProxyCore(out *jwriter.Write
 		const prefix string = ",\"max_response_body\":"
 		out.RawString(prefix)
 		out.Int64(int64(in.MaxResponseBody))
+	}
+	{
+		const prefix string = ",\"retry_statuses\":"
+		out.RawString(prefix)
+		if in.RetryStatuses == nil && (out.Flags&jwriter.NilSliceAsEmpty) == 0 {
+			out.RawString("null")
+		} else {
+			out.RawByte('[')
+			for v17, v18 := range in.RetryStatuses {
+				if v17 > 0 {
+					out.RawByte(',')
+				}
+				out.Int(int(v18))
+			}
+			out.RawByte(']')
+		}
+	}
+	{
+		const prefix string = ",\"retry_methods\":"
+		out.RawString(prefix)
+		if in.RetryMethods == nil && (out.Flags&jwriter.NilSliceAsEmpty) == 0 {
+			out.RawString("null")
+		} else {
+			out.RawByte('[')
+			for v19, v20 := range in.RetryMethods {
+				if v19 > 0 {
+					out.RawByte(',')
+				}
+				out.String(string(v20))
+			}
+			out.RawByte(']')
+		}
+	}
+	{
+		const prefix string = ",\"retry_idempotency_key\":"
+		out.RawString(prefix)
+		out.Bool(bool(in.RetryIdempotencyKey))
+	}
+	{
+		const prefix string = ",\"retry_max_body\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.RetryMaxBody))
+	}
+	{
+		const prefix string = ",\"retry_base_delay_ms\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.RetryBaseDelayMS))
+	}
+	{
+		const prefix string = ",\"retry_max_delay_ms\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.RetryMaxDelayMS))
+	}
+	{
+		const prefix string = ",\"retry_max_after_ms\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.RetryMaxAfterMS))
+	}
+	{
+		const prefix string = ",\"retry_budget\":"
+		out.RawString(prefix)
+		out.Float64(float64(in.RetryBudget))
+	}
+	{
+		const prefix string = ",\"retry_budget_min\":"
+		out.RawString(prefix)
+		out.Int(int(in.RetryBudgetMin))
+	}
+	{
+		const prefix string = ",\"try_timeout_ms\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.TryTimeoutMS))
+	}
+	{
+		const prefix string = ",\"breaker_statuses\":"
+		out.RawString(prefix)
+		if in.BreakerStatuses == nil && (out.Flags&jwriter.NilSliceAsEmpty) == 0 {
+			out.RawString("null")
+		} else {
+			out.RawByte('[')
+			for v21, v22 := range in.BreakerStatuses {
+				if v21 > 0 {
+					out.RawByte(',')
+				}
+				out.Int(int(v22))
+			}
+			out.RawByte(']')
+		}
+	}
+	{
+		const prefix string = ",\"breaker_ratio\":"
+		out.RawString(prefix)
+		out.Float64(float64(in.BreakerRatio))
+	}
+	{
+		const prefix string = ",\"breaker_window_ms\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.BreakerWindowMS))
+	}
+	{
+		const prefix string = ",\"breaker_min_samples\":"
+		out.RawString(prefix)
+		out.Int(int(in.BreakerMinSamples))
+	}
+	{
+		const prefix string = ",\"breaker_probes\":"
+		out.RawString(prefix)
+		out.Int(int(in.BreakerProbes))
+	}
+	{
+		const prefix string = ",\"breaker_max_open_ms\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.BreakerMaxOpenMS))
+	}
+	{
+		const prefix string = ",\"health_url\":"
+		out.RawString(prefix)
+		out.String(string(in.HealthURL))
+	}
+	{
+		const prefix string = ",\"health_interval_ms\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.HealthIntervalMS))
+	}
+	{
+		const prefix string = ",\"health_timeout_ms\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.HealthTimeoutMS))
+	}
+	{
+		const prefix string = ",\"health_rise\":"
+		out.RawString(prefix)
+		out.Int(int(in.HealthRise))
+	}
+	{
+		const prefix string = ",\"health_fall\":"
+		out.RawString(prefix)
+		out.Int(int(in.HealthFall))
+	}
+	{
+		const prefix string = ",\"health_jitter\":"
+		out.RawString(prefix)
+		out.Float64(float64(in.HealthJitter))
+	}
+	{
+		const prefix string = ",\"health_expected\":"
+		out.RawString(prefix)
+		if in.HealthExpected == nil && (out.Flags&jwriter.NilSliceAsEmpty) == 0 {
+			out.RawString("null")
+		} else {
+			out.RawByte('[')
+			for v23, v24 := range in.HealthExpected {
+				if v23 > 0 {
+					out.RawByte(',')
+				}
+				out.RawByte('[')
+				for v25 := range v24 {
+					if v25 > 0 {
+						out.RawByte(',')
+					}
+					out.Int(int((v24)[v25]))
+				}
+				out.RawByte(']')
+			}
+			out.RawByte(']')
+		}
+	}
+	{
+		const prefix string = ",\"health_host\":"
+		out.RawString(prefix)
+		out.String(string(in.HealthHost))
+	}
+	{
+		const prefix string = ",\"health_headers\":"
+		out.RawString(prefix)
+		if in.HealthHeaders == nil && (out.Flags&jwriter.NilSliceAsEmpty) == 0 {
+			out.RawString("null")
+		} else {
+			out.RawByte('[')
+			for v26, v27 := range in.HealthHeaders {
+				if v26 > 0 {
+					out.RawByte(',')
+				}
+				out.RawByte('[')
+				for v28 := range v27 {
+					if v28 > 0 {
+						out.RawByte(',')
+					}
+					out.String(string((v27)[v28]))
+				}
+				out.RawByte(']')
+			}
+			out.RawByte(']')
+		}
 	}
 	{
 		const prefix string = ",\"tls_ca\":"

@@ -133,10 +133,10 @@ func TestConfigErrorsNameFieldValueAndWhatIsAllowed(t *testing.T) {
 		`{"targets":["http://a"],"timeout_ms":0.5}`:     "timeout_ms must be a whole number of milliseconds from 1 to 86400000, not the number 0.5",
 		`{"max_retries":true,"targets":["http://a"]}`:   "max_retries must be a whole number from 0 to 10, not a boolean",
 		`{"targets":["http://a"],"max_failures":[1]}`:   "max_failures must be a whole number from 1 to 2147483647, not a list",
-		`{"targets":["http://a"],"strategy":"best"}`:    `strategy must be one of "round_robin", "random", "weighted", "single", not "best"`,
-		`{"targets":["http://a"],"strategy":{"a":[1]}}`: `strategy must be one of "round_robin", "random", "weighted", "single", not an object`,
+		`{"targets":["http://a"],"strategy":"best"}`:    `strategy must be one of "round_robin", "random", "weighted", "single", "least_request", "consistent_hash", "first", not "best"`,
+		`{"targets":["http://a"],"strategy":{"a":[1]}}`: `strategy must be one of "round_robin", "random", "weighted", "single", "least_request", "consistent_hash", "first", not an object`,
 		`{"targets":"http://a"}`:                        `targets must be a list of URLs such as "http://host:port", not a string`,
-		`{"targets":["http://a",5]}`:                    `targets must be a list of URLs such as "http://host:port", not a list with other elements than strings`,
+		`{"targets":["http://a",5]}`:                    `targets must be a list of URLs such as "http://host:port", not a list with elements of another kind`,
 		`{"targets":["http://a"],"retries":3}`:          `unknown option "retries"`,
 		`{"targets":["http://a/b"]}`:                    `targets[0]: "http://a/b" is not a usable URL: it has a path; put the path into each request`,
 	} {

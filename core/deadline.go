@@ -1,6 +1,29 @@
 package core
 
-import "time"
+import (
+	"sync"
+	"time"
+
+	"github.com/velithon/velithon-proxy/core/h1"
+)
+
+// callList holds the calls under way, linked through the calls themselves.
+type callList struct {
+	mu    sync.Mutex
+	first *Call
+	size  int
+	// armed is the time at which timer fires. It is never later than the earliest deadline; it is often earlier,
+	// because a call that ends leaves it alone: with equal timeouts a timer is set once per timeout, not per call.
+	armed time.Time
+	timer *time.Timer
+	done  uint64
+	fails uint64
+
+	// Set once: the limits besides the deadlines, and what the timer calls (a method value made for each call would
+	// allocate).
+	options *h1.Options
+	expire  func()
+}
 
 // watches reports whether some limit could end a call before its deadline does, so that it is worth being noted what
 // the call waits for.
@@ -29,10 +52,24 @@ func (l *callList) add(c *Call) {
 	l.mu.Unlock()
 }
 
-// relax takes the deadline from a call: only the waits of its exchange are limited from now on.
-func (l *callList) relax(c *Call) {
+// limitTry limits the attempt of a call that is about to begin.
+func (l *callList) limitTry(c *Call, until time.Time) {
 	l.mu.Lock()
-	c.deadline = time.Time{}
+	c.tryUntil = until
+	if l.armed.IsZero() || until.Before(l.armed) {
+		l.arm(until)
+	}
+	l.mu.Unlock()
+}
+
+// relax takes the limit of its attempt from a call that is being answered, and if it is endless its deadline as well: only
+// the waits of its exchange are limited from now on.
+func (l *callList) relax(c *Call, endless bool) {
+	l.mu.Lock()
+	c.tryUntil = time.Time{}
+	if endless {
+		c.deadline = time.Time{}
+	}
 	l.mu.Unlock()
 }
 
@@ -76,23 +113,29 @@ func (l *callList) expired(now time.Time) []dueCall {
 	// A call that has not come as far as its exchange yet ignores the cancel: look again soon.
 	soon, patience := now.Add(expireAgain), now.Add(l.patience())
 	for c := l.first; c != nil; c = c.next {
-		var cause error
+		exchange := c.exchangeID() // before its limits: those of a later attempt must not end it
 		var watch time.Time
-		if !c.deadline.IsZero() && !now.Before(c.deadline) {
-			cause = errDeadline
-		} else if c.attempt.exchange.Watched {
-			if overdue, at := c.attempt.exchange.Overdue(l.options, now); overdue != nil {
-				cause = overdue
-			} else if watch = at; watch.Before(patience) {
+		switch {
+		case !c.deadline.IsZero() && !now.Before(c.deadline):
+			due = append(due, dueCall{call: c, id: c.ID, cause: errDeadline})
+			next = earlier(next, soon)
+			continue
+		case !c.tryUntil.IsZero() && !now.Before(c.tryUntil):
+			due = append(due, dueCall{call: c, exchange: exchange, cause: errTryTimeout})
+			next = earlier(next, soon)
+			continue
+		case c.attempt.exchange.Watched:
+			overdue, at := c.attempt.exchange.Overdue(l.options, now)
+			if overdue != nil {
+				due = append(due, dueCall{call: c, exchange: exchange, cause: overdue})
+				next = earlier(next, soon)
+				continue
+			}
+			if watch = at; watch.Before(patience) {
 				watch = patience
 			}
 		}
-		if cause != nil {
-			due = append(due, dueCall{c, c.ID, cause})
-			next = earlier(next, soon)
-			continue
-		}
-		next = earlier(earlier(next, c.deadline), watch)
+		next = earlier(earlier(earlier(next, c.deadline), c.tryUntil), watch)
 	}
 	l.armed = time.Time{}
 	if !next.IsZero() {
@@ -122,7 +165,7 @@ func (l *callList) all(cause error) []dueCall {
 	defer l.mu.Unlock()
 	calls := make([]dueCall, 0, l.size)
 	for c := l.first; c != nil; c = c.next {
-		calls = append(calls, dueCall{c, c.ID, cause})
+		calls = append(calls, dueCall{call: c, id: c.ID, cause: cause})
 	}
 	return calls
 }
@@ -136,11 +179,19 @@ func (l *callList) stop() {
 	}
 }
 
-// dueCall names one use of a Call: by the time it is cancelled the Call may serve another request.
+// dueCall names one use of a Call, or one exchange of it: by the time it is cancelled the Call may serve another request.
 type dueCall struct {
-	call  *Call
-	id    uint64
-	cause error
+	call     *Call
+	id       uint64 // of the call
+	exchange uint64 // of its exchange, if only that is over
+	cause    error
 }
 
-func (d dueCall) cancel() { d.call.attempt.exchange.Cancel(d.id, d.cause) }
+func (d dueCall) cancel() {
+	switch {
+	case d.id != 0:
+		d.call.cancel(d.id, d.cause)
+	case d.exchange != 0:
+		d.call.attempt.exchange.Cancel(d.exchange, d.cause)
+	}
+}

@@ -1,7 +1,9 @@
 package core
 
 import (
+	"crypto/tls"
 	"errors"
+	"time"
 
 	"github.com/velithon/velithon-proxy/core/h1"
 )
@@ -42,12 +44,43 @@ type Error struct {
 	Sent      bool // some byte of the request was written: the upstream may have acted on it
 	Reused    bool // the connection had carried a request before
 	Responded bool // some byte of the response was read
-	Message   string
-	Err       error // the cause, if there is one
+	// RetryAfter is when it may be worth trying again, for calls that were refused; zero: unknown.
+	RetryAfter time.Duration
+	Message    string
+	Err        error // the cause, if there is one
 }
 
 func (e *Error) Error() string { return e.Message }
 func (e *Error) Unwrap() error { return e.Err }
+
+// blames reports whether an attempt failed for a reason of the upstream's, which its breaker counts.
+func (e *Error) blames() bool {
+	switch e.Code {
+	case CodeConnect, CodeTLS, CodeConnectTimeout, CodeReadTimeout, CodeUpstreamClosed, CodeUpstreamProtocol:
+		return true
+	case CodeTotalTimeout: // while it was the upstream that was waited for
+		return e.Phase >= h1.PhaseDNS
+	}
+	return false
+}
+
+// local reports whether the request was refused on this side: it would be at every upstream.
+func (e *Error) local() bool {
+	switch e.Code {
+	case CodeInvalidRequest, CodeInvalidHeader, CodeBodyTooLarge, CodeInternal, CodeConfiguration:
+		return true
+	}
+	return false
+}
+
+// certificate reports whether the upstream's certificate was refused.
+func (e *Error) certificate() bool {
+	var refused *tls.CertificateVerificationError
+	return e.Code == CodeTLS && errors.As(e.Err, &refused)
+}
+
+// errTryTimeout ends an attempt that has not brought a response in time.
+var errTryTimeout = &h1.Error{Kind: h1.KindReadTimeout, Message: "the attempt took too long"}
 
 // The causes with which a call is cancelled.
 var (

@@ -91,7 +91,12 @@ func TestDoReturnsTheWholeResponse(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []string{"a=1", "b=2"}, cookies)
-	assert.Equal(t, Snapshot{Target: server.URL, Connections: 1, Idle: 1, Calls: 1}, pool.Snapshot())
+	assert.Equal(t, Snapshot{
+		Strategy: "round_robin", Connections: 1, Idle: 1, Calls: 1,
+		Targets: []TargetSnapshot{{
+			Target: server.URL, Weight: 1, Usable: true, Healthy: true, Breaker: "closed", LastFailureMS: -1, Connections: 1, Idle: 1,
+		}},
+	}, pool.Snapshot())
 }
 
 func TestDeadlineEndsTheCall(t *testing.T) {

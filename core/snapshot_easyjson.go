@@ -17,7 +17,7 @@ var (
 	_ easyjson.Marshaler
 )
 
-func easyjsonD3e3e4f0DecodeGithubComVelithonVelithonProxyCore(in *jlexer.Lexer, out *Snapshot) {
+func easyjsonD3e3e4f0DecodeGithubComVelithonVelithonProxyCore(in *jlexer.Lexer, out *TargetSnapshot) {
 	isTopLevel := in.IsStart()
 	if in.IsNull() {
 		if isTopLevel {
@@ -31,11 +31,83 @@ func easyjsonD3e3e4f0DecodeGithubComVelithonVelithonProxyCore(in *jlexer.Lexer, 
 		key := in.UnsafeFieldName(false)
 		in.WantColon()
 		switch key {
+		case "number":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Number = int(in.Int())
+			}
 		case "target":
 			if in.IsNull() {
 				in.Skip()
 			} else {
 				out.Target = string(in.String())
+			}
+		case "weight":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Weight = int(in.Int())
+			}
+		case "backup":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Backup = bool(in.Bool())
+			}
+		case "draining":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Draining = bool(in.Bool())
+			}
+		case "usable":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Usable = bool(in.Bool())
+			}
+		case "healthy":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Healthy = bool(in.Bool())
+			}
+		case "probe":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Probe = string(in.String())
+			}
+		case "breaker":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Breaker = string(in.String())
+			}
+		case "breaker_failures":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Failures = int(in.Int())
+			}
+		case "last_failure_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.LastFailureMS = float64(in.Float64())
+			}
+		case "retry_after_ms":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.RetryAfterMS = float64(in.Float64())
+			}
+		case "in_flight":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.InFlight = int64(in.Int64())
 			}
 		case "connections":
 			if in.IsNull() {
@@ -49,11 +121,152 @@ func easyjsonD3e3e4f0DecodeGithubComVelithonVelithonProxyCore(in *jlexer.Lexer, 
 			} else {
 				out.Idle = int(in.Int())
 			}
+		default:
+			in.SkipRecursive()
+		}
+		in.WantComma()
+	}
+	in.Delim('}')
+	if isTopLevel {
+		in.Consumed()
+	}
+}
+func easyjsonD3e3e4f0EncodeGithubComVelithonVelithonProxyCore(out *jwriter.Writer, in TargetSnapshot) {
+	out.RawByte('{')
+	first := true
+	_ = first
+	{
+		const prefix string = ",\"number\":"
+		out.RawString(prefix[1:])
+		out.Int(int(in.Number))
+	}
+	{
+		const prefix string = ",\"target\":"
+		out.RawString(prefix)
+		out.String(string(in.Target))
+	}
+	{
+		const prefix string = ",\"weight\":"
+		out.RawString(prefix)
+		out.Int(int(in.Weight))
+	}
+	{
+		const prefix string = ",\"backup\":"
+		out.RawString(prefix)
+		out.Bool(bool(in.Backup))
+	}
+	{
+		const prefix string = ",\"draining\":"
+		out.RawString(prefix)
+		out.Bool(bool(in.Draining))
+	}
+	{
+		const prefix string = ",\"usable\":"
+		out.RawString(prefix)
+		out.Bool(bool(in.Usable))
+	}
+	{
+		const prefix string = ",\"healthy\":"
+		out.RawString(prefix)
+		out.Bool(bool(in.Healthy))
+	}
+	{
+		const prefix string = ",\"probe\":"
+		out.RawString(prefix)
+		out.String(string(in.Probe))
+	}
+	{
+		const prefix string = ",\"breaker\":"
+		out.RawString(prefix)
+		out.String(string(in.Breaker))
+	}
+	{
+		const prefix string = ",\"breaker_failures\":"
+		out.RawString(prefix)
+		out.Int(int(in.Failures))
+	}
+	{
+		const prefix string = ",\"last_failure_ms\":"
+		out.RawString(prefix)
+		out.Float64(float64(in.LastFailureMS))
+	}
+	{
+		const prefix string = ",\"retry_after_ms\":"
+		out.RawString(prefix)
+		out.Float64(float64(in.RetryAfterMS))
+	}
+	{
+		const prefix string = ",\"in_flight\":"
+		out.RawString(prefix)
+		out.Int64(int64(in.InFlight))
+	}
+	{
+		const prefix string = ",\"connections\":"
+		out.RawString(prefix)
+		out.Int(int(in.Connections))
+	}
+	{
+		const prefix string = ",\"idle\":"
+		out.RawString(prefix)
+		out.Int(int(in.Idle))
+	}
+	out.RawByte('}')
+}
+
+// MarshalJSON supports json.Marshaler interface
+func (v TargetSnapshot) MarshalJSON() ([]byte, error) {
+	w := jwriter.Writer{}
+	easyjsonD3e3e4f0EncodeGithubComVelithonVelithonProxyCore(&w, v)
+	return w.Buffer.BuildBytes(), w.Error
+}
+
+// MarshalEasyJSON supports easyjson.Marshaler interface
+func (v TargetSnapshot) MarshalEasyJSON(w *jwriter.Writer) {
+	easyjsonD3e3e4f0EncodeGithubComVelithonVelithonProxyCore(w, v)
+}
+
+// UnmarshalJSON supports json.Unmarshaler interface
+func (v *TargetSnapshot) UnmarshalJSON(data []byte) error {
+	r := jlexer.Lexer{Data: data}
+	easyjsonD3e3e4f0DecodeGithubComVelithonVelithonProxyCore(&r, v)
+	return r.Error()
+}
+
+// UnmarshalEasyJSON supports easyjson.Unmarshaler interface
+func (v *TargetSnapshot) UnmarshalEasyJSON(l *jlexer.Lexer) {
+	easyjsonD3e3e4f0DecodeGithubComVelithonVelithonProxyCore(l, v)
+}
+func easyjsonD3e3e4f0DecodeGithubComVelithonVelithonProxyCore1(in *jlexer.Lexer, out *Snapshot) {
+	isTopLevel := in.IsStart()
+	if in.IsNull() {
+		if isTopLevel {
+			in.Consumed()
+		}
+		in.Skip()
+		return
+	}
+	in.Delim('{')
+	for !in.IsDelim('}') {
+		key := in.UnsafeFieldName(false)
+		in.WantColon()
+		switch key {
+		case "strategy":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Strategy = string(in.String())
+			}
 		case "in_flight":
 			if in.IsNull() {
 				in.Skip()
 			} else {
 				out.InFlight = int(in.Int())
+			}
+		case "waiting":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Waiting = int(in.Int())
 			}
 		case "calls":
 			if in.IsNull() {
@@ -67,6 +280,57 @@ func easyjsonD3e3e4f0DecodeGithubComVelithonVelithonProxyCore(in *jlexer.Lexer, 
 			} else {
 				out.Failures = uint64(in.Uint64())
 			}
+		case "retries":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Retries = uint64(in.Uint64())
+			}
+		case "refused":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Refused = uint64(in.Uint64())
+			}
+		case "connections":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Connections = int(in.Int())
+			}
+		case "idle":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Idle = int(in.Int())
+			}
+		case "targets":
+			if in.IsNull() {
+				in.Skip()
+				out.Targets = nil
+			} else {
+				in.Delim('[')
+				if out.Targets == nil {
+					if !in.IsDelim(']') {
+						out.Targets = make([]TargetSnapshot, 0, 0)
+					} else {
+						out.Targets = []TargetSnapshot{}
+					}
+				} else {
+					out.Targets = (out.Targets)[:0]
+				}
+				for !in.IsDelim(']') {
+					var v1 TargetSnapshot
+					if in.IsNull() {
+						in.Skip()
+					} else {
+						(v1).UnmarshalEasyJSON(in)
+					}
+					out.Targets = append(out.Targets, v1)
+					in.WantComma()
+				}
+				in.Delim(']')
+			}
 		default:
 			in.SkipRecursive()
 		}
@@ -77,14 +341,44 @@ func easyjsonD3e3e4f0DecodeGithubComVelithonVelithonProxyCore(in *jlexer.Lexer, 
 		in.Consumed()
 	}
 }
-func easyjsonD3e3e4f0EncodeGithubComVelithonVelithonProxyCore(out *jwriter.Writer, in Snapshot) {
+func easyjsonD3e3e4f0EncodeGithubComVelithonVelithonProxyCore1(out *jwriter.Writer, in Snapshot) {
 	out.RawByte('{')
 	first := true
 	_ = first
 	{
-		const prefix string = ",\"target\":"
+		const prefix string = ",\"strategy\":"
 		out.RawString(prefix[1:])
-		out.String(string(in.Target))
+		out.String(string(in.Strategy))
+	}
+	{
+		const prefix string = ",\"in_flight\":"
+		out.RawString(prefix)
+		out.Int(int(in.InFlight))
+	}
+	{
+		const prefix string = ",\"waiting\":"
+		out.RawString(prefix)
+		out.Int(int(in.Waiting))
+	}
+	{
+		const prefix string = ",\"calls\":"
+		out.RawString(prefix)
+		out.Uint64(uint64(in.Calls))
+	}
+	{
+		const prefix string = ",\"failures\":"
+		out.RawString(prefix)
+		out.Uint64(uint64(in.Failures))
+	}
+	{
+		const prefix string = ",\"retries\":"
+		out.RawString(prefix)
+		out.Uint64(uint64(in.Retries))
+	}
+	{
+		const prefix string = ",\"refused\":"
+		out.RawString(prefix)
+		out.Uint64(uint64(in.Refused))
 	}
 	{
 		const prefix string = ",\"connections\":"
@@ -97,19 +391,20 @@ func easyjsonD3e3e4f0EncodeGithubComVelithonVelithonProxyCore(out *jwriter.Write
 		out.Int(int(in.Idle))
 	}
 	{
-		const prefix string = ",\"in_flight\":"
+		const prefix string = ",\"targets\":"
 		out.RawString(prefix)
-		out.Int(int(in.InFlight))
-	}
-	{
-		const prefix string = ",\"calls\":"
-		out.RawString(prefix)
-		out.Uint64(uint64(in.Calls))
-	}
-	{
-		const prefix string = ",\"failures\":"
-		out.RawString(prefix)
-		out.Uint64(uint64(in.Failures))
+		if in.Targets == nil && (out.Flags&jwriter.NilSliceAsEmpty) == 0 {
+			out.RawString("null")
+		} else {
+			out.RawByte('[')
+			for v2, v3 := range in.Targets {
+				if v2 > 0 {
+					out.RawByte(',')
+				}
+				(v3).MarshalEasyJSON(out)
+			}
+			out.RawByte(']')
+		}
 	}
 	out.RawByte('}')
 }
@@ -117,23 +412,23 @@ func easyjsonD3e3e4f0EncodeGithubComVelithonVelithonProxyCore(out *jwriter.Write
 // MarshalJSON supports json.Marshaler interface
 func (v Snapshot) MarshalJSON() ([]byte, error) {
 	w := jwriter.Writer{}
-	easyjsonD3e3e4f0EncodeGithubComVelithonVelithonProxyCore(&w, v)
+	easyjsonD3e3e4f0EncodeGithubComVelithonVelithonProxyCore1(&w, v)
 	return w.Buffer.BuildBytes(), w.Error
 }
 
 // MarshalEasyJSON supports easyjson.Marshaler interface
 func (v Snapshot) MarshalEasyJSON(w *jwriter.Writer) {
-	easyjsonD3e3e4f0EncodeGithubComVelithonVelithonProxyCore(w, v)
+	easyjsonD3e3e4f0EncodeGithubComVelithonVelithonProxyCore1(w, v)
 }
 
 // UnmarshalJSON supports json.Unmarshaler interface
 func (v *Snapshot) UnmarshalJSON(data []byte) error {
 	r := jlexer.Lexer{Data: data}
-	easyjsonD3e3e4f0DecodeGithubComVelithonVelithonProxyCore(&r, v)
+	easyjsonD3e3e4f0DecodeGithubComVelithonVelithonProxyCore1(&r, v)
 	return r.Error()
 }
 
 // UnmarshalEasyJSON supports easyjson.Unmarshaler interface
 func (v *Snapshot) UnmarshalEasyJSON(l *jlexer.Lexer) {
-	easyjsonD3e3e4f0DecodeGithubComVelithonVelithonProxyCore(l, v)
+	easyjsonD3e3e4f0DecodeGithubComVelithonVelithonProxyCore1(l, v)
 }

@@ -20,33 +20,23 @@ type Target struct {
 	key        string // equal for targets that mean the same upstream
 }
 
-// ParseTargets parses a pool's targets in order. It refuses an empty list and two spellings of one upstream. The
-// error is a *ConfigError for the field "targets".
-func ParseTargets(given []string) ([]Target, error) {
-	if len(given) == 0 {
-		return nil, &ConfigError{Field: "targets", Message: "targets must hold at least one URL, it is empty"}
-	}
+// parseTargets parses the targets of a field, in order. It refuses two spellings of one upstream; seen are those that
+// there are already. The error is a *ConfigError.
+func parseTargets(field string, given []string, seen map[string]string) ([]Target, error) {
 	targets := make([]Target, 0, len(given))
-	seen := make(map[string]string, len(given))
 	for i, text := range given {
 		target, err := ParseTarget(text)
 		if err != nil {
-			return nil, &ConfigError{Field: "targets", Message: fmt.Sprintf("targets[%d]: %s", i, err)}
+			return nil, &ConfigError{Field: field, Message: fmt.Sprintf("%s[%d]: %s", field, i, err)}
 		}
 		if other, found := seen[target.key]; found {
 			return nil, &ConfigError{
-				Field:   "targets",
-				Message: fmt.Sprintf("targets[%d]: %s is the same upstream as %s", i, quote(text), quote(other)),
+				Field:   field,
+				Message: fmt.Sprintf("%s[%d]: %s is the same upstream as %s", field, i, quote(text), quote(other)),
 			}
 		}
 		seen[target.key] = text
 		targets = append(targets, target)
-	}
-	if len(targets) > 1 {
-		return nil, &ConfigError{
-			Field:   "targets",
-			Message: fmt.Sprintf("targets holds %d URLs; more than one is not supported yet", len(targets)),
-		}
 	}
 	return targets, nil
 }

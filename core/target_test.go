@@ -55,7 +55,7 @@ func TestDuplicateTargetsAreFoundAmongMany(t *testing.T) {
 		targets[i] = "http://host:" + strconv.Itoa(i+1)
 	}
 	targets[10_000] = "HOST:5000/"
-	_, err := ParseTargets(targets)
+	_, err := parseTargets("targets", targets, map[string]string{})
 	assert.EqualError(t, err, `targets[10000]: "HOST:5000/" is the same upstream as "http://host:5000"`)
 }
 

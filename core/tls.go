@@ -9,22 +9,15 @@ import (
 // sessions is how many TLS sessions with one upstream are kept for resumption.
 const sessions = 64
 
-// tlsFor returns how to speak TLS with a target: nil for one that is not https. The error is a *ConfigError.
-func (c *Config) tlsFor(target Target) (*tls.Config, error) {
+// tlsBase is what all targets have in common: it reads certificates and keys once. The error is a *ConfigError.
+func (c *Config) tlsBase() (*tls.Config, error) {
 	if c.TLSMinVersion != "1.2" && c.TLSMinVersion != "1.3" {
 		return nil, mustBe("tls_min_version", quote(c.TLSMinVersion))
 	}
-	if !target.TLS {
-		if field := c.tlsField(); field != "" {
-			return nil, &ConfigError{Field: field, Message: field + " needs https targets, " + quote(target.Given) + " is none"}
-		}
-		return nil, nil
-	}
 	config := &tls.Config{
-		ServerName:         target.ServerName,
+		ServerName:         c.TLSServerName,
 		NextProtos:         []string{"http/1.1"},
 		MinVersion:         tls.VersionTLS12,
-		ClientSessionCache: tls.NewLRUClientSessionCache(sessions),
 		InsecureSkipVerify: c.TLSInsecure, //nolint:gosec // the caller's explicit wish
 	}
 	if c.TLSMinVersion == "1.3" {
@@ -34,7 +27,6 @@ func (c *Config) tlsFor(target Target) (*tls.Config, error) {
 		if reason := checkHost(c.TLSServerName); reason != "" {
 			return nil, mustBe("tls_server_name", quote(c.TLSServerName)+": "+reason)
 		}
-		config.ServerName = c.TLSServerName
 	}
 	if c.TLSCA != "" {
 		config.RootCAs = x509.NewCertPool()
@@ -53,6 +45,27 @@ func (c *Config) tlsFor(target Target) (*tls.Config, error) {
 		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
+}
+
+// checkTLS refuses options of TLS for a target that is not https.
+func (c *Config) checkTLS(target Target) error {
+	if field := c.tlsField(); field != "" && !target.TLS {
+		return &ConfigError{Field: field, Message: field + " needs https targets, " + quote(target.Given) + " is none"}
+	}
+	return nil
+}
+
+// tlsFor is how to speak TLS with a target: nil for one that is not https.
+func tlsFor(target Target, base *tls.Config) *tls.Config {
+	if !target.TLS {
+		return nil
+	}
+	config := base.Clone()
+	if config.ServerName == "" {
+		config.ServerName = target.ServerName
+	}
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(sessions)
+	return config
 }
 
 // tlsField is the first option of TLS that was set, if one was.

@@ -166,6 +166,9 @@ func (p *Permit) Ignore() {
 	}
 }
 
+// Probing reports whether the permit lets a request try a half-open breaker.
+func (p *Permit) Probing() bool { return p.breaker != nil && p.probe != 0 }
+
 // end runs count for a permit of the current generation, once, and frees its place among the probes.
 func (b *Breaker) end(p *Permit, count func(now time.Time)) {
 	b.mu.Lock()
@@ -254,10 +257,31 @@ func (b *Breaker) free(id uint64) bool {
 func (b *Breaker) Reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := b.now()
-	b.openings, b.last = 0, time.Time{}
+	b.last = time.Time{}
+	b.reset("reset")
+}
+
+// Recover is Reset for an upstream that something else has found to be well, if the breaker is not closed and still in the
+// generation in which that began to look: what it found says nothing about a later opening.
+func (b *Breaker) Recover(generation uint64, reason string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state != Closed && b.generation == generation {
+		b.reset(reason)
+	}
+}
+
+// Generation is the number of the current state.
+func (b *Breaker) Generation() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.generation
+}
+
+func (b *Breaker) reset(reason string) {
+	b.openings = 0
 	if b.state != Closed {
-		b.change(Closed, now, "reset")
+		b.change(Closed, b.now(), reason)
 	} else {
 		b.generation++
 		b.failures = 0
@@ -283,11 +307,20 @@ func (b *Breaker) Usable(now time.Time) bool {
 	return true
 }
 
-// Due says when an open breaker lets a probe through; not waiting if it is not open.
+// Due says when a breaker that lets nothing through now will do so again at the earliest; not waiting if it does.
 func (b *Breaker) Due() (at time.Time, waiting bool) {
+	if b.quiet.Load() != 0 {
+		return time.Time{}, false
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.due, b.state == Open
+	switch {
+	case b.state == Open:
+		return b.due, true
+	case b.state == HalfOpen && len(b.probes) >= b.settings.MaxProbes:
+		return b.probes[0].until, true // the oldest one
+	}
+	return time.Time{}, false
 }
 
 // Snapshot is the state of a breaker at one moment.

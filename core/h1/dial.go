@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"syscall"
 )
 
 // dial connects to the upstream for an exchange, whose Cancel ends it.
@@ -80,6 +81,8 @@ func (t *Transport) reach(ctx context.Context, c *conn) (net.Conn, *Error) {
 func dialError(err error) *Error {
 	var dns *net.DNSError
 	switch {
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return &Error{Kind: KindExhausted, Phase: PhaseConnect, Message: "no file descriptor is left for a connection", Err: err}
 	case errors.As(err, &dns) && dns.IsTimeout:
 		return &Error{Kind: KindConnectTimeout, Phase: PhaseDNS, Message: "resolving the name took too long"}
 	case errors.As(err, &dns):

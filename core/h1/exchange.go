@@ -68,14 +68,35 @@ const smallBody = 16 << 10
 // buffers holds request heads between exchanges.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
+// Arm may come before Transport.Start: from now on Cancel ends the exchange, also if Start only comes later. Start alone
+// leaves a moment in which a Cancel of another goroutine is ignored.
+func (ex *Exchange) Arm(t *Transport) {
+	ex.mu.Lock()
+	defer ex.mu.Unlock()
+	if ex.current == 0 {
+		ex.transport, ex.current, ex.cause = t, ex.ID, nil
+	}
+}
+
+// Cancelled reports whether Cancel has ended the exchange. It is for the receiver, before Done.
+func (ex *Exchange) Cancelled() bool {
+	ex.mu.Lock()
+	defer ex.mu.Unlock()
+	return ex.cause != nil
+}
+
+// is reports whether the exchange is still the one with this ID.
+func (ex *Exchange) is(id uint64) bool {
+	ex.mu.Lock()
+	defer ex.mu.Unlock()
+	return ex.current == id
+}
+
 // prepare writes the head into a buffer, which checks the request.
 func (ex *Exchange) prepare(t *Transport) *Error {
-	ex.transport = t
+	ex.Arm(t)
 	ex.reused, ex.responded, ex.retried, ex.err = false, false, 0, nil
 	ex.uploading, ex.wrote, ex.writeErr = false, 0, nil
-	ex.mu.Lock()
-	ex.current, ex.cause = ex.ID, nil
-	ex.mu.Unlock()
 	ex.out = buffers.Get().(*[]byte)
 	head, err := ex.Request.appendHead((*ex.out)[:0], t.options.Authority)
 	ex.rest = ex.Request.Body
@@ -99,9 +120,6 @@ func (ex *Exchange) finish() {
 		buffers.Put(ex.out)
 	}
 	ex.out, ex.rest = nil, nil
-	if source := ex.Request.Source; source != nil {
-		source.Close()
-	}
 	if ex.Watched {
 		ex.waits.reset()
 	}

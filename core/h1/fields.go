@@ -35,6 +35,9 @@ func validToken[T string | []byte](name T) bool {
 	return len(name) > 0
 }
 
+// ValidName reports whether a field may have this name (RFC 9110 section 5.1).
+func ValidName(name string) bool { return validToken(name) }
+
 func validValue(value []byte) bool {
 	for _, c := range value {
 		if classes[c]&classValue == 0 {

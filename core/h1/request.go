@@ -74,6 +74,24 @@ func (f Fields) All(yield func(name, value []byte) bool) {
 	}
 }
 
+// Get returns the value of the first line with this name, which is given in lower case.
+func (f Fields) Get(name string) (value []byte, found bool) {
+	for other, value := range f.All {
+		if equalFold(other, name) {
+			return value, true
+		}
+	}
+	return nil, false
+}
+
+// Check says why the request must not be sent, as Transport.Start would.
+func (r *Request) Check() error {
+	if _, err := r.appendHead(nil, "localhost"); err != nil {
+		return err
+	}
+	return nil
+}
+
 // appendHead appends the request line and the header section to dst, or says why the request must not be sent.
 // Checking and writing are one pass: nothing is sent before all of it has passed (RFC 9110 section 5.5).
 func (r *Request) appendHead(dst []byte, authority string) ([]byte, *Error) {

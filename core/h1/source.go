@@ -13,7 +13,8 @@ type Source interface {
 	// Stop makes a Next that waits, and every later one, return an error at once. It may be called from any goroutine
 	// and never waits.
 	Stop()
-	// Close is called last, when no piece is looked at any more; more than once, possibly.
+	// Close is called when no piece is looked at any more, more than once possibly. An exchange that has not come as far as
+	// asking for a piece leaves it to its caller, who may try another upstream.
 	Close()
 }
 

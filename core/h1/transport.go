@@ -82,6 +82,9 @@ func (t *Transport) Start(ex *Exchange) {
 	}
 	t.mu.Lock()
 	switch {
+	case ex.Cancelled(): // asked under the lock that the queue has: a Cancel from now on finds the exchange there
+		t.mu.Unlock()
+		ex.fail(ex.cancelled(PhaseQueue))
 	case t.closed:
 		t.mu.Unlock()
 		ex.fail(&Error{Kind: KindTransportClosed, Phase: PhaseQueue, Message: "the client is closed"})
@@ -204,7 +207,7 @@ func (t *Transport) freeSlot() {
 // unqueue ends a cancelled exchange that still waits for a connection.
 func (t *Transport) unqueue(ex *Exchange, id uint64) {
 	t.mu.Lock()
-	queued := ex.queued && ex.ID == id
+	queued := ex.queued && ex.is(id)
 	if queued {
 		t.waiters.remove(ex)
 	}

@@ -23,9 +23,10 @@ type Attempt struct {
 	IdempotencyKey bool // the request has one, and the policy of the caller honours it
 	Replayable     bool // the body can be sent once more
 
-	Sent      bool // some byte of the request was written
-	Responded bool // some byte of a response came
-	Reused    bool // the connection had carried a request before
+	Sent        bool // some byte of the request was written
+	Responded   bool // some byte of a response came
+	Reused      bool // the connection had carried a request before
+	Unconnected bool // there was no connection to be had
 
 	CallerLeft         bool
 	CertificateRefused bool

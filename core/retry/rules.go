@@ -4,7 +4,7 @@ import "slices"
 
 // rules in the order in which they are asked. A rule returns why there is no other attempt, or "".
 var rules = []func(*Policy, *Attempt) string{
-	callerLeft, local, certificateRefused, attemptsUsedUp, statusNotRetried, responseBegun, methodNotRetried, bodyNotReplayable,
+	callerLeft, local, certificateRefused, attemptsUsedUp, unreachable, statusNotRetried, responseBegun, methodNotRetried, bodyNotReplayable,
 }
 
 func callerLeft(_ *Policy, a *Attempt) string {
@@ -38,6 +38,14 @@ func attemptsUsedUp(p *Policy, a *Attempt) string {
 	return ""
 }
 
+// unreachable: asking the same upstream at once brings the same. Another one may answer.
+func unreachable(_ *Policy, a *Attempt) string {
+	if a.Unconnected && !a.OtherUpstream {
+		return "no other upstream is left to connect to"
+	}
+	return ""
+}
+
 func statusNotRetried(p *Policy, a *Attempt) string {
 	if a.Status != 0 && !p.HoldsBack(a.Status) {
 		return "the status is not one that is retried"
@@ -55,7 +63,7 @@ func responseBegun(_ *Policy, a *Attempt) string {
 
 // methodNotRetried: a request of which something was sent may have taken effect.
 func methodNotRetried(p *Policy, a *Attempt) string {
-	if !a.Sent || a.IdempotencyKey || safe(a.Method) || slices.Contains(p.Methods, a.Method) {
+	if !a.Sent || a.IdempotencyKey || Safe(a.Method) || slices.Contains(p.Methods, a.Method) {
 		return ""
 	}
 	return "the request may have reached the upstream"
@@ -68,8 +76,8 @@ func bodyNotReplayable(_ *Policy, a *Attempt) string {
 	return ""
 }
 
-// safe methods only read (RFC 9110 section 9.2.1).
-func safe(method string) bool {
+// Safe reports whether a method only reads (RFC 9110 section 9.2.1).
+func Safe(method string) bool {
 	switch method {
 	case "GET", "HEAD", "OPTIONS", "TRACE":
 		return true

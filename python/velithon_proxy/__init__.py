@@ -10,8 +10,11 @@ Importing the package starts nothing: the core is loaded by the first request. W
 
 import logging
 
+from ._attempts import CircuitBreakerStatus, PoolStatus, StateChange, TargetStatus
+from ._balancer import ProxyLoadBalancer
 from ._client import ProxyClient
 from ._errors import (
+    Attempt,
     BodyTooLargeError,
     CircuitOpenError,
     ClientClosedError,
@@ -35,6 +38,7 @@ from ._errors import (
     UpstreamProtocolError,
 )
 from ._headers import Headers
+from ._policies import Breaker, Health, Retry
 from ._response import ProxyResponse
 from ._settings import Limits, Timeouts
 from ._stream import StreamResponse
@@ -44,7 +48,10 @@ from .middleware import ProxyMiddleware
 
 __all__ = [
     "TLS",
+    "Attempt",
     "BodyTooLargeError",
+    "Breaker",
+    "CircuitBreakerStatus",
     "CircuitOpenError",
     "ClientClosedError",
     "ConfigurationError",
@@ -52,6 +59,7 @@ __all__ = [
     "ConnectTimeout",
     "ForkedProcessError",
     "Headers",
+    "Health",
     "InsecureTLSWarning",
     "InternalError",
     "InvalidHeaderError",
@@ -60,15 +68,20 @@ __all__ = [
     "Limits",
     "NoHealthyTargetError",
     "PoolExhaustedError",
+    "PoolStatus",
     "PoolTimeout",
     "ProxyClient",
     "ProxyError",
+    "ProxyLoadBalancer",
     "ProxyMiddleware",
     "ProxyResponse",
     "ProxyTimeoutError",
     "ReadTimeout",
+    "Retry",
+    "StateChange",
     "StreamResponse",
     "TLSError",
+    "TargetStatus",
     "Timeouts",
     "TotalTimeout",
     "UpstreamClosedError",

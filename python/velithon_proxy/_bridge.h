@@ -17,7 +17,7 @@
 typedef struct bridge_node {
     vp_node node;
     PyObject *future;   /* NULL: nobody waits (a cancel) */
-    PyObject *lent[3];  /* owners of method, target, and body */
+    PyObject *lent[4];  /* owners of method, target, body, and key */
     PyObject *header;   /* owner of fields if they came packed */
     PyObject *direct;   /* the bytes object that node.direct points into */
     uint8_t *packed;    /* fields packed here otherwise; kept with the node */

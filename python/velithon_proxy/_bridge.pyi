@@ -50,12 +50,15 @@ class Channel:
         body: object,
         timeout_ns: int,
         flags: int,
+        key: bytes | None,
         /,
     ) -> int:
         """Start a request and return the token for ``cancel``; its reply becomes the result of ``future``.
 
-        The reply is ``(0, status, packed fields, body, elapsed_ns)``, or ``(code, phase, flags, message,
-        elapsed_ns)`` with a code of ``_errors.Code``. With ``FLAG_STREAM`` the body is ``None`` unless all of it has
+        The reply is ``(0, status, packed fields, body, elapsed_ns, upstream, attempts)``, or ``(code, phase, flags,
+        message, elapsed_ns, upstream, attempts, retry_after_ns)`` with a code of ``_errors.Code``; ``upstream`` is a
+        number, -1 for none, and ``attempts`` JSON, or ``None`` if there is nothing to tell.
+        With ``FLAG_STREAM`` the body is ``None`` unless all of it has
         arrived; ``read`` gives it then. ``headers`` are packed ``bytes``, a ``dict``, a list or tuple
         of pairs, or ``None``; ``body`` is bytes-like, ``str`` or ``None``.
         """
@@ -64,13 +67,19 @@ class Channel:
         """Ask for the next at most ``size`` bytes of a streamed body.
 
         ``bytes`` become the result of ``future``, as soon as there are any; with the end of the body
-        ``(0, bytes, elapsed_ns)``, or the five members of a failure. One read at a time.
+        ``(0, bytes, elapsed_ns)``, or the members of a failure. One read at a time.
         """
 
     def send(self, future: Future[tuple[Any, ...]], token: int, piece: object, last: bool, /) -> int:
         """Send a piece of the body of a request that was submitted with ``FLAG_UPLOAD``.
 
         ``future`` is resolved once the piece is on its way (``result[0] == 0``), or when the request is over.
+        """
+
+    def control(self, future: Future[tuple[Any, ...]], pool: int, operation: str, argument: bytes | None, /) -> int:
+        """Start an operation on a pool (core/control.go) and return the token for ``cancel``.
+
+        The reply is one as for ``submit``, with the result as JSON for its body.
         """
 
     def cancel(self, token: int, /) -> None:

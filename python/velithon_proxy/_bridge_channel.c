@@ -260,6 +260,20 @@ static int lend_body(bridge_node *entry, PyObject *body) {
     return 0;
 }
 
+static int lend_key(bridge_node *entry, PyObject *key) {
+    Py_ssize_t size;
+    char *data;
+    entry->node.key.data = NULL, entry->node.key.size = 0;
+    if (key == Py_None)
+        return 0;
+    if (PyBytes_AsStringAndSize(key, &data, &size) < 0)
+        return -1;
+    entry->lent[3] = Py_NewRef(key);
+    entry->node.key.data = (const uint8_t *)data;
+    entry->node.key.size = (uint64_t)size;
+    return 0;
+}
+
 static channel *open_state(PyObject *self) {
     channel *state = ((channel_object *)self)->state;
     if (bridge_ready() < 0)
@@ -284,8 +298,8 @@ static PyObject *hand_over_for(PyObject *self, bridge_node *entry, PyObject *fut
 static PyObject *channel_submit(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     if (open_state(self) == NULL)
         return NULL;
-    if (count != 8)
-        return PyErr_Format(PyExc_TypeError, "submit takes 8 arguments, %zd given", count);
+    if (count != 9)
+        return PyErr_Format(PyExc_TypeError, "submit takes 9 arguments, %zd given", count);
     const uint64_t pool = PyLong_AsUnsignedLongLong(args[1]);
     const int64_t timeout = PyLong_AsLongLong(args[6]);
     const unsigned long flags = PyLong_AsUnsignedLong(args[7]);
@@ -302,7 +316,27 @@ static PyObject *channel_submit(PyObject *self, PyObject *const *args, Py_ssize_
     node->submitted_ns = vp_now();
     if (lend_text(entry, 0, &node->method, args[2], "method") < 0 ||
         lend_text(entry, 1, &node->target, args[3], "path") < 0 || bridge_pack_fields(entry, args[4]) < 0 ||
-        lend_body(entry, args[5]) < 0) {
+        lend_body(entry, args[5]) < 0 || lend_key(entry, args[8]) < 0) {
+        bridge_node_free(entry);
+        return NULL;
+    }
+    return hand_over_for(self, entry, args[0]);
+}
+
+static PyObject *channel_control(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    if (open_state(self) == NULL)
+        return NULL;
+    if (count != 4)
+        return PyErr_Format(PyExc_TypeError, "control takes 4 arguments, %zd given", count);
+    const uint64_t pool = PyLong_AsUnsignedLongLong(args[1]);
+    if (PyErr_Occurred())
+        return NULL;
+    bridge_node *entry = bridge_node_new();
+    if (entry == NULL)
+        return NULL;
+    entry->node.kind = VP_KIND_CONTROL;
+    entry->node.pool = pool;
+    if (lend_text(entry, 0, &entry->node.method, args[2], "operation") < 0 || lend_body(entry, args[3]) < 0) {
         bridge_node_free(entry);
         return NULL;
     }
@@ -393,7 +427,7 @@ static PyObject *channel_send(PyObject *self, PyObject *const *args, Py_ssize_t 
 
 static PyMethodDef channel_methods[] = {
     {"submit", (PyCFunction)(void (*)(void))channel_submit, METH_FASTCALL,
-     "submit(future, pool, method, path, headers, body, timeout_ns, flags) -> int\n--\n\n"
+     "submit(future, pool, method, path, headers, body, timeout_ns, flags, key) -> int\n--\n\n"
      "Start a request; its reply becomes the result of future. Returns the token for cancel."},
     {"read", (PyCFunction)(void (*)(void))channel_read, METH_FASTCALL,
      "read(future, token, size)\n--\n\n"
@@ -402,6 +436,9 @@ static PyMethodDef channel_methods[] = {
      "send(future, token, piece, last) -> int\n--\n\n"
      "Send a piece of a request body; future is resolved once it is on its way, or the request over."},
     {"cancel", channel_cancel, METH_O, "cancel(token)\n--\n\nCancel a request; one that is over is ignored."},
+    {"control", (PyCFunction)(void (*)(void))channel_control, METH_FASTCALL,
+     "control(future, pool, operation, argument) -> int\n--\n\n"
+     "Start an operation on a pool; its reply, with the result as JSON for a body, becomes the result of future."},
     {"measure", channel_measure, METH_VARARGS,
      "measure(future, kind, argument, timeout_ns) -> int\n--\n\n"
      "Operations that test the border itself: 4 nothing, 5 panic, 6 keep argument goroutines busy for timeout_ns."},

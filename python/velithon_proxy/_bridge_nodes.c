@@ -38,7 +38,7 @@ bridge_node *bridge_node_new(void) {
 
 void bridge_node_free(bridge_node *entry) {
     Py_CLEAR(entry->future);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         Py_CLEAR(entry->lent[i]);
     Py_CLEAR(entry->header);
     Py_CLEAR(entry->direct);

@@ -11,10 +11,12 @@ int bridge_resolve_init(void) {
     return str_set_result != NULL && str_done != NULL ? 0 : -1;
 }
 
-/* Steals its arguments. Py_BuildValue would parse a format for every reply. */
-static PyObject *pack_five(PyObject *a, PyObject *b, PyObject *c, PyObject *d, PyObject *e) {
-    PyObject *items[5] = {a, b, c, d, e}, *tuple = PyTuple_New(5);
-    for (int i = 0; i < 5; i++) {
+#define MOST_ITEMS 8
+
+/* Steals its items, of which some may be NULL. Py_BuildValue would parse a format for every reply. */
+static PyObject *pack(PyObject *const *items, int count) {
+    PyObject *tuple = PyTuple_New(count);
+    for (int i = 0; i < count; i++) {
         if (items[i] == NULL)
             Py_CLEAR(tuple);
         else if (tuple == NULL)
@@ -23,6 +25,26 @@ static PyObject *pack_five(PyObject *a, PyObject *b, PyObject *c, PyObject *d, P
             (void)PyTuple_SetItem(tuple, i, items[i]); /* cannot fail: the tuple is new */
     }
     return tuple;
+}
+
+static PyObject *attempts_of(const vp_node *node) {
+    if (node->attempts_size == 0)
+        return Py_NewRef(Py_None);
+    return PyBytes_FromStringAndSize((const char *)node->reply + node->fields_size, (Py_ssize_t)node->attempts_size);
+}
+
+static PyObject *failure_of(const vp_node *node) {
+    PyObject *items[MOST_ITEMS] = {
+        PyLong_FromUnsignedLong(node->code),
+        PyLong_FromUnsignedLong(node->phase),
+        PyLong_FromUnsignedLong(node->outcome),
+        PyUnicode_DecodeUTF8(node->fields_size ? (const char *)node->reply : "", (Py_ssize_t)node->fields_size, "replace"),
+        PyLong_FromLongLong(node->elapsed_ns),
+        PyLong_FromLong(node->upstream),
+        attempts_of(node),
+        PyLong_FromLongLong(node->retry_after_ns),
+    };
+    return pack(items, 8);
 }
 
 /* The memory that the core filled, cut to what it holds. A bytes object that nobody has seen yet may still be made
@@ -47,32 +69,37 @@ static PyObject *take_direct(bridge_node *entry) {
     return shorter;
 }
 
-/* A whole reply or the head of a stream: (0, status, fields, body or None, elapsed_ns). The body of a stream: bytes, and
- * with its end (0, bytes, elapsed_ns). A failure: (code, phase, outcome, message, elapsed_ns). */
+/* A whole reply or the head of a stream: (0, status, fields, body or None, elapsed_ns, upstream, attempts or None). The body
+ * of a stream: bytes, and with its end (0, bytes, elapsed_ns). A failure: (code, phase, outcome, message, elapsed_ns, upstream,
+ * attempts or None, retry_after_ns). */
 PyObject *bridge_reply_of(bridge_node *entry) {
     const vp_node *node = &entry->node;
     if (node->stage == VP_STAGE_DATA)
         return take_direct(entry);
-    if (node->stage == VP_STAGE_DONE && node->code != VP_CODE_OK) {
-        PyObject *text = PyUnicode_DecodeUTF8(node->reply_size ? (const char *)node->reply : "",
-                                              (Py_ssize_t)node->reply_size, "replace");
-        return text == NULL ? NULL : Py_BuildValue("(IIINL)", node->code, node->phase, node->outcome, text, node->elapsed_ns);
-    }
+    if (node->stage == VP_STAGE_DONE && node->code != VP_CODE_OK)
+        return failure_of(node);
     if (node->stage == VP_STAGE_DONE && entry->streaming) {
         PyObject *rest = take_direct(entry);
         return rest == NULL ? NULL : Py_BuildValue("(INL)", VP_CODE_OK, rest, node->elapsed_ns);
     }
+    const uint64_t before = (uint64_t)node->fields_size + node->attempts_size;
     PyObject *body;
     if (node->stage == VP_STAGE_HEAD)
         body = Py_NewRef(Py_None);
     else if (entry->direct != NULL)
         body = take_direct(entry);
     else
-        body = PyBytes_FromStringAndSize((const char *)node->reply + node->fields_size,
-                                         (Py_ssize_t)(node->reply_size - node->fields_size));
-    return pack_five(PyLong_FromLong(VP_CODE_OK), PyLong_FromUnsignedLong(node->status),
-                     PyBytes_FromStringAndSize((const char *)node->reply, (Py_ssize_t)node->fields_size), body,
-                     PyLong_FromLongLong(node->elapsed_ns));
+        body = PyBytes_FromStringAndSize((const char *)node->reply + before, (Py_ssize_t)(node->reply_size - before));
+    PyObject *items[MOST_ITEMS] = {
+        PyLong_FromLong(VP_CODE_OK),
+        PyLong_FromUnsignedLong(node->status),
+        PyBytes_FromStringAndSize((const char *)node->reply, (Py_ssize_t)node->fields_size),
+        body,
+        PyLong_FromLongLong(node->elapsed_ns),
+        PyLong_FromLong(node->upstream),
+        attempts_of(node),
+    };
+    return pack(items, 7);
 }
 
 static int is_done(PyObject *future) {

@@ -31,9 +31,32 @@ from __future__ import annotations
 
 import asyncio
 from enum import IntEnum, unique
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal, NamedTuple
 
 Phase = Literal["request", "queue", "dns", "connect", "tls", "write", "head", "body"]
+
+
+class Attempt(NamedTuple):
+    """One try of a request at one upstream."""
+
+    target: str
+    """URL of the upstream as it was configured."""
+    outcome: str
+    """``"response"``, or the name of the error class, such as ``"ConnectTimeout"``."""
+    status: int | None
+    """Of the response; ``None`` without one."""
+    phase: Phase
+    """Where it ended."""
+    request_sent: bool
+    """Whether the upstream may have seen any byte of the request."""
+    elapsed: float
+    """Seconds."""
+    message: str
+    """What happened; empty with a response."""
+    retried: bool
+    """Whether another attempt followed."""
+    reason: str
+    """Why, or why not."""
 
 
 class ProxyError(RuntimeError):
@@ -44,7 +67,8 @@ class ProxyError(RuntimeError):
         phase: what was under way: ``"request"`` (checking it), ``"queue"`` (waiting for a connection), ``"dns"``,
             ``"connect"``, ``"tls"``, ``"write"`` (sending), ``"head"`` or ``"body"`` (receiving). ``None`` if the
             request did not get as far as the core.
-        attempts: one entry for each attempt, in order.
+        attempts: one :class:`Attempt` for each try, in order; empty if no upstream was tried.
+        retry_after: seconds after which it may be worth trying again; ``None`` if not known.
         elapsed: seconds from the call to the failure.
         status: the HTTP status a gateway answers its client with.
         request_sent: whether the upstream may have seen any byte of the request. If ``False``, sending the
@@ -55,7 +79,8 @@ class ProxyError(RuntimeError):
 
     target: str | None
     phase: Phase | None
-    attempts: tuple[object, ...]
+    attempts: tuple[Attempt, ...]
+    retry_after: float | None
     elapsed: float
     status: int
     request_sent: bool
@@ -66,7 +91,8 @@ class ProxyError(RuntimeError):
         *,
         target: str | None = None,
         phase: Phase | None = None,
-        attempts: tuple[object, ...] = (),
+        attempts: tuple[Attempt, ...] = (),
+        retry_after: float | None = None,
         elapsed: float = 0.0,
         status: int | None = None,
         request_sent: bool = False,
@@ -76,6 +102,7 @@ class ProxyError(RuntimeError):
         self.target = target
         self.phase = phase
         self.attempts = attempts
+        self.retry_after = retry_after
         self.elapsed = elapsed
         self.status = self.default_status if status is None else status
         self.request_sent = request_sent
@@ -122,14 +149,10 @@ class UpstreamProtocolError(ProxyError):
 
 
 class CircuitOpenError(ProxyError):
-    """The circuit breaker keeps requests from a failing upstream; none was contacted.
-
-    Attributes:
-        retry_after: seconds until the breaker lets a request through to probe; ``None`` if not known.
-    """
+    """The circuit breaker keeps requests from a failing upstream; it was not contacted. ``.retry_after`` says how
+    long."""
 
     default_status = 503
-    retry_after: float | None = None
 
 
 class NoHealthyTargetError(ProxyError):
@@ -247,6 +270,17 @@ VALUE_ERRORS: Final[dict[int, type[ValueError]]] = {
     Code.CONFIGURATION: ConfigurationError,
 }
 
+
+def attempt_outcome(code: int) -> str:
+    """Name the outcome of an attempt by its code."""
+    if code == Code.OK:
+        return "response"
+    if code == Code.CANCELLED:
+        return "cancelled"
+    cls = PROXY_ERRORS.get(code) or VALUE_ERRORS.get(code) or InternalError
+    return cls.__name__
+
+
 _WHILE: Final[dict[Phase, str]] = {
     "request": "checking the request",
     "queue": "waiting for a connection",
@@ -268,6 +302,8 @@ def reply_error(
     target: str | None,
     *,
     method: str = "",
+    attempts: tuple[Attempt, ...] = (),
+    retry_after_ns: int = 0,
 ) -> BaseException:
     """Make the exception for a failed reply.
 
@@ -279,6 +315,8 @@ def reply_error(
         elapsed_ns: nanoseconds from the call to the failure.
         target: URL of the upstream as it was configured, or ``None``.
         method: of the request, for the message.
+        attempts: those that were made.
+        retry_after_ns: nanoseconds after which it may be worth trying again; 0 if not known.
 
     Returns:
         A :class:`ProxyError`, one of the ``ValueError`` classes, or ``asyncio.CancelledError``; not raised.
@@ -296,16 +334,20 @@ def reply_error(
     # A method that was not checked yet may hold anything.
     shown = method if len(method) < 40 and method.isascii() and method.isprintable() else ""
     return cls(
-        _describe(cls, " ".join(filter(None, (shown, target))), name, message, elapsed),
+        _describe(cls, " ".join(filter(None, (shown, target))), name, message, elapsed, len(attempts)),
         target=target,
         phase=name,
+        attempts=attempts,
+        retry_after=retry_after_ns / 1e9 if retry_after_ns > 0 else None,
         elapsed=elapsed,
         status=413 if cls is BodyTooLargeError and name in ("request", "queue", "write") else None,
         request_sent=bool(flags & FLAG_REQUEST_SENT),
     )
 
 
-def _describe(cls: type[ProxyError], subject: str, phase: Phase | None, message: str, elapsed: float) -> str:
+def _describe(
+    cls: type[ProxyError], subject: str, phase: Phase | None, message: str, elapsed: float, tries: int
+) -> str:
     """Write the sentence: what failed, where, why, after how long."""
     reason = f": {message}" if message else ""
     # Code written for Velithon's own proxy looks for the first two sentences.
@@ -318,4 +360,6 @@ def _describe(cls: type[ProxyError], subject: str, phase: Phase | None, message:
     verb = "timed out" if issubclass(cls, ProxyTimeoutError) else "failed"
     doing = f" while {_WHILE[phase]}" if phase else ""
     after = f"{elapsed * 1e3:.1f} ms" if elapsed < 1 else f"{elapsed:.1f} s"
+    if tries > 1:
+        after += f", {tries} attempts"
     return f"{subject or 'the request'} {verb}{doing}{reason} (after {after})"

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ._attempts import read_attempts
+from ._errors import Attempt
 from ._headers import Headers
 
 
@@ -17,13 +19,14 @@ class ResponseHead:
         target: URL of the upstream that answered, as it was configured.
     """
 
-    __slots__ = ("_elapsed_ns", "_headers", "_packed_fields", "status", "target")
+    __slots__ = ("_attempts", "_elapsed_ns", "_headers", "_packed_fields", "status", "target")
 
     status: int
     target: str
     _packed_fields: bytes
     _elapsed_ns: int
     _headers: Headers | None
+    _attempts: bytes | None
 
     @property
     def headers(self) -> Headers:
@@ -34,9 +37,11 @@ class ResponseHead:
         return headers
 
     @property
-    def attempts(self) -> tuple[object, ...]:
-        """One entry for each attempt before the one that gave this response; empty while nothing is retried."""
-        return ()
+    def attempts(self) -> tuple[Attempt, ...]:
+        """One entry for each attempt, in order; the last one gave this response."""
+        if self._attempts is not None:
+            return read_attempts(self._attempts)
+        return (Attempt(self.target, "response", self.status, "body", True, self.elapsed, "", False, ""),)
 
     @property
     def elapsed(self) -> float:
@@ -55,14 +60,23 @@ class ProxyResponse(ResponseHead):
 
     __slots__ = ("body",)
 
-    def __init__(self, status: int, packed_fields: bytes, body: bytes, target: str, elapsed_ns: int) -> None:
-        # Built once for each request: six stores, and headers only when somebody looks at them.
+    def __init__(
+        self,
+        status: int,
+        packed_fields: bytes,
+        body: bytes,
+        target: str,
+        elapsed_ns: int,
+        attempts: bytes | None = None,
+    ) -> None:
+        # Built once for each request: seven stores, and headers only when somebody looks at them.
         self.status = status
         self._packed_fields = packed_fields
         self.body = body
         self.target = target
         self._elapsed_ns = elapsed_ns
         self._headers = None
+        self._attempts = attempts
 
     @property
     def text(self) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ._errors import ConfigurationError
-from ._options import check_integer, show
+from ._options import check_integer
+from ._show import show
 
 _DAY: Final = 86_400
 
@@ -84,16 +85,16 @@ class Timeouts(FrozenOptions):
         for name, value in (
             ("connect", connect), ("pool", pool), ("first_byte", first_byte), ("idle", idle), ("total", total),
         ):  # fmt: skip
-            object.__setattr__(self, name, _seconds(name, value))
+            object.__setattr__(self, name, None if value is None else seconds(name, value))
 
     def config(self) -> dict[str, object]:
         """The members of the core's configuration."""
         return {
-            "connect_timeout_ms": _milliseconds(self.connect),
-            "pool_timeout_ms": _milliseconds(self.pool),
-            "first_byte_timeout_ms": _milliseconds(self.first_byte),
-            "idle_timeout_ms": _milliseconds(self.idle),
-            "total_timeout_ms": _milliseconds(self.total),
+            "connect_timeout_ms": milliseconds(self.connect),
+            "pool_timeout_ms": milliseconds(self.pool),
+            "first_byte_timeout_ms": milliseconds(self.first_byte),
+            "idle_timeout_ms": milliseconds(self.idle),
+            "total_timeout_ms": milliseconds(self.total),
         }
 
 
@@ -107,6 +108,8 @@ class Limits(FrozenOptions):
         keepalive_expiry: seconds that an idle connection is kept, at most a day. An upstream that announces less is
             believed.
         max_waiting: requests that wait for a connection, 0 to 1,000,000; more fail at once (``PoolExhaustedError``).
+        max_in_flight: requests of the whole pool that are under way, 1 to 1,000,000; more wait in their order, at most
+            ``max_waiting``, as long as ``Timeouts.pool`` allows. ``None``: no limit.
         max_response_head: bytes of a response head, 1,024 to 16,777,216.
         max_response_fields: header lines of a response, 1 to 100,000.
 
@@ -115,8 +118,8 @@ class Limits(FrozenOptions):
     """
 
     __slots__ = (
-        "keepalive_expiry", "max_connections", "max_idle_connections", "max_response_fields", "max_response_head",
-        "max_waiting",
+        "keepalive_expiry", "max_connections", "max_idle_connections", "max_in_flight", "max_response_fields",
+        "max_response_head", "max_waiting",
     )  # fmt: skip
 
     max_connections: int
@@ -125,6 +128,7 @@ class Limits(FrozenOptions):
     max_waiting: int
     max_response_head: int
     max_response_fields: int
+    max_in_flight: int | None
 
     def __init__(
         self,
@@ -135,7 +139,11 @@ class Limits(FrozenOptions):
         max_waiting: int = 1024,
         max_response_head: int = 65_536,
         max_response_fields: int = 500,
+        max_in_flight: int | None = None,
     ) -> None:
+        if max_in_flight is not None and check_integer("max_in_flight", max_in_flight) == 0:
+            raise ConfigurationError("max_in_flight must be at least 1; None means no limit", field="max_in_flight")
+        object.__setattr__(self, "max_in_flight", max_in_flight)
         for name, value in (
             ("max_connections", max_connections),
             ("max_idle_connections", max_idle_connections),
@@ -146,30 +154,40 @@ class Limits(FrozenOptions):
             object.__setattr__(self, name, check_integer(name, value))
         if keepalive_expiry is None:  # pyright: ignore[reportUnnecessaryComparison] -- callers without types
             raise ConfigurationError("keepalive_expiry must be a number of seconds, not None", field="keepalive_expiry")
-        object.__setattr__(self, "keepalive_expiry", _seconds("keepalive_expiry", keepalive_expiry))
+        object.__setattr__(self, "keepalive_expiry", seconds("keepalive_expiry", keepalive_expiry))
 
     def config(self) -> dict[str, object]:
         """The members of the core's configuration."""
         return {
             "max_connections": self.max_connections,
             "max_idle_connections": self.max_idle_connections,
-            "keepalive_expiry_ms": _milliseconds(self.keepalive_expiry),
+            "keepalive_expiry_ms": milliseconds(self.keepalive_expiry),
             "max_waiting": self.max_waiting,
             "max_response_head": self.max_response_head,
             "max_response_fields": self.max_response_fields,
+            "max_in_flight": self.max_in_flight or 0,
         }
 
 
-def _seconds(field: str, value: object) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _DAY:
+def seconds(field: str, value: object, *, low: float = 0, zero: bool = False, high: float = _DAY) -> float:
+    """Return a number of seconds above ``low``, or from zero on; at most ``high``.
+
+    Raises:
+        ConfigurationError: not such a number.
+    """
+    if (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and (low < value <= high or (zero and value == 0))
+    ):
         return value
+    least = "from 0 on" if zero else f"above {low:g}"
+    limit = f"{high}{' (a day)' if high == _DAY else ''}"
     raise ConfigurationError(
-        f"{field} must be a number of seconds above 0, at most {_DAY} (a day), not {show(value)}", field=field
+        f"{field} must be a number of seconds {least}, at most {limit}, not {show(value)}", field=field
     )
 
 
-def _milliseconds(seconds: float | None) -> int:
+def milliseconds(number: float | None) -> int:
     """Whole milliseconds, rounded up so that a short limit does not become none; 0 for no limit."""
-    return 0 if seconds is None else math.ceil(seconds * 1000)
+    return 0 if number is None else math.ceil(number * 1000)

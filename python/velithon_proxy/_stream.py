@@ -9,12 +9,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from . import _bridge
+from ._attempts import read_attempts
 from ._errors import ProxyError, reply_error
 from ._response import ResponseHead
 from ._upload import Upload
 
 if TYPE_CHECKING:
-    from ._client import ProxyClient
+    from ._pool import Pool
 
 _SMALLEST: Final = 16 * 1024
 _LARGEST: Final = 512 * 1024
@@ -46,7 +47,7 @@ class StreamResponse(ResponseHead):
         token: int,
         upload: Upload | None,
     ) -> None:
-        _, self.status, self._packed_fields, whole, self._elapsed_ns = reply
+        _, self.status, self._packed_fields, whole, self._elapsed_ns, _, self._attempts = reply
         self.target = target
         self._method = method
         self._loop = asyncio.get_running_loop()
@@ -189,9 +190,12 @@ class StreamResponse(ResponseHead):
                 self._failure = upload.failure
                 raise upload.failure
         if result[0]:
-            code, phase, outcome, message, elapsed_ns = result
+            code, phase, outcome, message, elapsed_ns, _, attempts, _ = result
             if self._failure is None:  # or somebody gave the response up while it was read
-                self._failure = reply_error(code, phase, outcome, message, elapsed_ns, self.target, method=self._method)
+                self._failure = reply_error(
+                    code, phase, outcome, message, elapsed_ns, self.target,
+                    method=self._method, attempts=read_attempts(attempts),
+                )  # fmt: skip
             raise self._failure
         rest: bytes = result[1]
         return rest
@@ -230,7 +234,7 @@ class StreamContext:
 
     __slots__ = ("_arguments", "_client", "_response")
 
-    def __init__(self, client: ProxyClient, *arguments: Any) -> None:
+    def __init__(self, client: Pool, *arguments: Any) -> None:
         self._client = client
         self._arguments = arguments
         self._response: StreamResponse | None = None

@@ -8,8 +8,8 @@ import warnings
 from typing import Any, Final, TypeAlias, cast
 
 from ._errors import ConfigurationError
-from ._options import show
-from ._settings import FrozenOptions, Limits, Timeouts, remake
+from ._settings import FrozenOptions, remake
+from ._show import show
 
 _BLOCK: Final = r"(?s)-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----"  # compiled when it is needed
 
@@ -111,23 +111,6 @@ class TLS(FrozenOptions):
     def __reduce__(self) -> Any:
         names = ("ca", "cert", "key", "server_name", "min_version", "insecure")
         return remake, (TLS, {name: getattr(self, name) for name in names})
-
-
-def settings_config(timeouts: Timeouts | None, limits: Limits | None, tls: TLS | None) -> dict[str, Any]:
-    """The members of the core's configuration for the options that were given.
-
-    Raises:
-        ConfigurationError: an option is not an object of its class.
-    """
-    members: dict[str, Any] = {}
-    for name, cls, value in (("timeouts", Timeouts, timeouts), ("limits", Limits, limits), ("tls", TLS, tls)):
-        if value is None:
-            continue
-        given = cast("object", value)  # callers without types may give anything
-        if not isinstance(given, cls):
-            raise ConfigurationError(f"{name} must be a {cls.__name__}(...) or None, not {show(given)}", field=name)
-        members |= given.config()
-    return members
 
 
 def _path(path: PathInput | None) -> str | None:

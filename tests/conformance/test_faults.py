@@ -279,7 +279,7 @@ async def test_f21_a_caller_that_leaves_is_noticed_at_every_stage() -> None:
 
 FEW_DESCRIPTORS = """
 import asyncio, os, resource, sys
-from velithon_proxy import Limits, ProxyClient, ProxyError, _bridge
+from velithon_proxy import Limits, PoolExhaustedError, ProxyClient, ProxyError, _bridge
 
 async def main(url):
     async with ProxyClient(url, 5000, max_retries=0, limits=Limits(max_connections=400)) as client:
@@ -292,6 +292,7 @@ async def main(url):
         assert all(isinstance(result, ProxyError) or result.status == 200 for result in results), results
         assert 0 < len(failed) < 200, len(failed)
         assert {(error.phase, error.request_sent) for error in failed} == {("connect", False)}, failed[0]
+        assert {type(error) for error in failed} == {PoolExhaustedError}
         assert "too many open files" in str(failed[0])
         for _ in range(20):  # it recovers at once
             assert (await client.forward_request("GET", "/")).status == 200

@@ -19,7 +19,8 @@ import pytest
 
 from velithon_proxy import TLS, Limits, Timeouts
 from velithon_proxy._errors import ConfigurationError, InvalidTargetError
-from velithon_proxy._options import parse_target, pool_config
+from velithon_proxy._options import pool_config
+from velithon_proxy._targets import parse_target
 
 ROOT = Path(__file__).parents[2]
 ROWS: dict[str, Any] = json.loads(Path(__file__).with_name("config_rows.json").read_text("utf-8"))

@@ -189,7 +189,7 @@ async def test_a_failure_does_not_harm_the_requests_after_it() -> None:
                 return
             await visit.send(answer(request.target))
 
-    async with client_of(script, max_retries=0) as (client, _):
+    async with client_of(script, max_retries=0, max_failures=1000) as (client, _):
 
         async def victim(turn: int) -> None:
             for part in range(3):

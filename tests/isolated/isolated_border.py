@@ -44,7 +44,7 @@ def panic(loop: str) -> None:
         for count in range(1, 101):
             future: asyncio.Future[tuple[Any, ...]] = running.create_future()
             channel.measure(future, PANIC, 0, 0)
-            code, phase, outcome, message, elapsed_ns = await asyncio.wait_for(future, PATIENCE)
+            code, phase, outcome, message, elapsed_ns, *_ = await asyncio.wait_for(future, PATIENCE)
             error = reply_error(code, phase, outcome, message, elapsed_ns, "http://upstream", method="GET")
             assert code == INTERNAL
             assert isinstance(error, InternalError)
@@ -156,7 +156,7 @@ def one_drain_for_each_edge() -> None:
 
     def submit(path: str) -> asyncio.Future[Any]:
         future = loop.create_future()
-        channel.submit(future, pool._pool, "GET", path, None, None, 0, 0)
+        channel.submit(future, pool._pool, "GET", path, None, None, 0, 0, None)
         return future
 
     # A burst that several drains must take; none of them sees a new edge but the one it makes itself.

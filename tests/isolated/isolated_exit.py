@@ -14,6 +14,7 @@ from event_loops import loop_factory
 from isolated_scripts import client, new_name, run, use_once, wait_seen, works
 
 from velithon_proxy import ProxyClient
+from velithon_proxy._pool import Pool
 
 CODE = 3
 
@@ -53,7 +54,7 @@ def _in_flight(loop: str) -> asyncio.AbstractEventLoop:
     one = client()
     running = loop_factory(loop)()
     KEPT.extend((running, one, running.run_until_complete(_begin(one))))
-    one.__class__.__del__ = lambda _: None  # its ResourceWarning is right, and not what is tested
+    Pool.__del__ = lambda _: None  # type: ignore[method-assign]  # its ResourceWarning is right, and not what is tested
     return running
 
 
@@ -79,7 +80,7 @@ def exit_inside_a_coroutine(loop: str) -> None:
     async def main() -> None:
         one = client()
         KEPT.append(await _begin(one))
-        one.__class__.__del__ = lambda _: None
+        Pool.__del__ = lambda _: None  # type: ignore[method-assign]
         _leaving()
         sys.exit(CODE)
 
@@ -124,7 +125,7 @@ def daemon_thread(loop: str) -> None:
 
     async def main() -> None:
         one = client()
-        one.__class__.__del__ = lambda _: None
+        Pool.__del__ = lambda _: None  # type: ignore[method-assign]
         await asyncio.gather(*(forever(one) for _ in range(8)))
 
     threading.Thread(target=lambda: run(main(), loop), daemon=True).start()
@@ -139,7 +140,7 @@ def daemon_thread_at_rest(loop: str) -> None:
 
     async def main() -> None:
         one = client()
-        one.__class__.__del__ = lambda _: None
+        Pool.__del__ = lambda _: None  # type: ignore[method-assign]
         KEPT.append(await _begin(one))
         begun.set()
         await asyncio.get_running_loop().create_future()

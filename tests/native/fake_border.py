@@ -22,7 +22,7 @@ import velithon_proxy
 from velithon_proxy import ProxyClient, _bridge, _runtime
 
 CORE = Path(velithon_proxy.__file__).with_name("libvelithonproxy.so")
-REPLY = 5  # members of a reply
+REPLY, FAILURE = 7, 8  # members of a reply
 PATIENCE = 20.0  # seconds; only a hang takes that long
 
 
@@ -75,12 +75,12 @@ class Border:
         self, path: str = "/", *, method: str = "GET", headers: object = None, body: object = None
     ) -> tuple[asyncio.Future[Any], int]:
         future = self.loop.create_future()
-        return future, self.channel.submit(future, self.pool, method, path, headers, body, 0, 0)
+        return future, self.channel.submit(future, self.pool, method, path, headers, body, 0, 0, None)
 
     async def request(self, path: str = "/", **rest: Any) -> tuple[Any, ...]:
         reply = await self.submit(path, **rest)[0]
         assert type(reply) is tuple, reply
-        assert len(reply) == REPLY, reply
+        assert len(reply) == (FAILURE if reply[0] else REPLY), reply
         return reply
 
     def close(self) -> int:

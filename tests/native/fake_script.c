@@ -81,7 +81,8 @@ void script_fill_error(const script *script, vp_node *node) {
     uint8_t *text = room(node, script->message);
     for (uint64_t i = 0; i < script->message; i++)
         text[i] = i % 7 == 6 ? 0xff : (uint8_t)('a' + i % 26);
-    node->fields_size = 0;
+    node->fields_size = (uint32_t)script->message;
+    node->attempts_size = 0;
 }
 
 void script_fill_reply(const script *script, vp_node *node, int with_body) {
@@ -99,6 +100,7 @@ void script_fill_reply(const script *script, vp_node *node, int with_body) {
         at += node->fields.size;
     }
     node->fields_size = (uint32_t)(at - memory);
+    node->attempts_size = 0;
     if (script->echo && body)
         memcpy(at, node->body.data, body);
     else if (body)

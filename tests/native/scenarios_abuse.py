@@ -26,7 +26,7 @@ def arguments() -> None:
         border = Border()
         channel, pool = border.channel, border.pool
         future = border.loop.create_future()
-        good: tuple[Any, ...] = (future, pool, "GET", "/", None, None, 0, 0)
+        good: tuple[Any, ...] = (future, pool, "GET", "/", None, None, 0, 0, None)
         integer, text = (TypeError, OverflowError), (TypeError, ValueError)
         wrong: tuple[tuple[int, Any, Any], ...] = (
             *((1, value, integer) for value in (None, "1", 1.5, -1, 1 << 64, b"1")),
@@ -43,10 +43,11 @@ def arguments() -> None:
             *((5, value, text) for value in (1, object(), ["a"], "\ud800")),
             *((6, value, integer) for value in (None, "1", 1.5, 1 << 63, -(1 << 63) - 1)),
             *((7, value, integer) for value in (None, "1", 1.5, -1, 1 << 70)),
+            *((8, value, TypeError) for value in ("key", 1, bytearray(b"k"), object())),
         )
         for place, value, error in wrong:
             raises(error, channel.submit, *good[:place], value, *good[place + 1 :])
-        for count in range(8):
+        for count in range(9):
             raises(TypeError, channel.submit, *good[:count])
         raises(TypeError, channel.submit, *good, 0)
         raises(TypeError, lambda: channel.submit(*good, extra=1))
@@ -86,7 +87,7 @@ def arguments() -> None:
         # A pool that is not there is the core's to refuse.
         for handle in (0, 4095, (1 << 64) - 1):
             gone = border.loop.create_future()
-            channel.submit(gone, handle, "GET", "/", None, None, 0, 0)
+            channel.submit(gone, handle, "GET", "/", None, None, 0, 0, None)
             assert (await gone)[0] == 14
         assert not future.done()
         nodes = _bridge.stats()["nodes"]

@@ -42,7 +42,7 @@ def channels_closed() -> None:
         channel = _bridge.Channel()
         pool = _bridge.pool_new(b"{}")
         for path in ("/?hold=1", "/?after=1000", "/?direct=70000", "/"):
-            channel.submit(object(), pool, "GET", path, {"a": "b"}, bytearray(2000), 0, 0)
+            channel.submit(object(), pool, "GET", path, {"a": "b"}, bytearray(2000), 0, 0, None)
 
     run(main())
     before = descriptors()
@@ -69,7 +69,7 @@ def channels_closed() -> None:
         channel = _bridge.Channel()
         pool = _bridge.pool_new(b"{}")
         for _ in range(5):
-            channel.submit(Exits(channel), pool, "GET", "/?batch=5", None, None, 0, 0)
+            channel.submit(Exits(channel), pool, "GET", "/?batch=5", None, None, 0, 0, None)
         while channel.fileno() >= 0:
             channel.drain()
         del channel
@@ -92,7 +92,7 @@ def reaping_again_while_reaping() -> None:
             channels = [_bridge.Channel() for _ in range(3)]
             for channel in channels:
                 for _ in range(size):
-                    channel.submit(None, pool, "GET", "/?hold=1", None, _Reaper(b"x" * 100), 0, 0)
+                    channel.submit(None, pool, "GET", "/?hold=1", None, _Reaper(b"x" * 100), 0, 0, None)
             for channel in channels:
                 channel.close()
             settle()
@@ -110,7 +110,7 @@ def closed_while_an_answer_is_given() -> None:
             def set_result(self, reply: object, kept: list[object] = kept) -> None:
                 kept.append(reply)
 
-        channel.submit(Keeps(), pool, "GET", "/?pause=3000", None, None, 0, 0)
+        channel.submit(Keeps(), pool, "GET", "/?pause=3000", None, None, 0, 0, None)
         end = time.monotonic() + PATIENCE
         while not kept:
             channel.drain()  # the loop is awake for another reason
@@ -137,7 +137,7 @@ def closed_by_an_argument() -> None:
     pool = _bridge.pool_new(b"{}")
     for _ in range(10):
         channel = _bridge.Channel()
-        raises(RuntimeError, channel.submit, None, pool, "GET", "/", None, None, _Closes(channel), 0)
+        raises(RuntimeError, channel.submit, None, pool, "GET", "/", None, None, _Closes(channel), 0, None)
         channel = _bridge.Channel()
         raises(RuntimeError, channel.measure, None, 4, 0, _Closes(channel))
     if sys.version_info >= (3, 12):
@@ -148,7 +148,7 @@ def closed_by_an_argument() -> None:
                 return memoryview(b"x")
 
         channel = _bridge.Channel()
-        raises(RuntimeError, channel.submit, None, pool, "GET", "/", None, Buffer(channel), 0, 0)
+        raises(RuntimeError, channel.submit, None, pool, "GET", "/", None, Buffer(channel), 0, 0, None)
     settle()
 
 
@@ -159,7 +159,7 @@ def exceptions_survive_a_dropped_channel() -> None:
 
     def asked_for_memory() -> Any:
         channel = _bridge.Channel()
-        channel.submit(None, pool, "GET", "/?direct=70000", None, bytearray(100), 0, 0)
+        channel.submit(None, pool, "GET", "/?direct=70000", None, bytearray(100), 0, 0, None)
         assert select.select([channel.fileno()], [], [], PATIENCE)[0]
         return channel
 

@@ -78,7 +78,7 @@ def headers_packed() -> None:
             if packed is None:
                 future = border.loop.create_future()
                 try:
-                    border.channel.submit(future, border.pool, "GET", "/?echo=1", headers, None, 0, 0)
+                    border.channel.submit(future, border.pool, "GET", "/?echo=1", headers, None, 0, 0, None)
                 except (TypeError, InvalidHeaderError, RuntimeError):
                     refused += 1
                     assert not future.done()

@@ -89,7 +89,7 @@ def bodies() -> None:
         ):
             future = border.loop.create_future()
             try:
-                border.channel.submit(future, border.pool, "POST", "/", None, wrong, 0, 0)
+                border.channel.submit(future, border.pool, "POST", "/", None, wrong, 0, 0, None)
                 raise AssertionError(f"{type(wrong)} was sent")
             except error:
                 assert not future.done()
@@ -185,7 +185,7 @@ def odd_futures() -> None:
         border = Border()
 
         def submit(future: Any) -> None:
-            border.channel.submit(future, border.pool, "GET", "/?body=9", None, None, 0, 0)
+            border.channel.submit(future, border.pool, "GET", "/?body=9", None, None, 0, 0, None)
 
         with unraisable() as seen:
             for prepare in (
@@ -239,7 +239,7 @@ def bursts() -> None:
         for size in (1, DRAIN_MAX, DRAIN_MAX + 1, count):
             resolved: list[object] = []
             for _ in range(size):
-                channel.submit(_Future(resolved.append), pool, "GET", f"/?batch={size}", None, None, 0, 0)
+                channel.submit(_Future(resolved.append), pool, "GET", f"/?batch={size}", None, None, 0, 0, None)
             drains = 0
             while len(resolved) < size:
                 assert poll.poll(5), (edge, size, len(resolved))

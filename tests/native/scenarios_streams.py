@@ -252,7 +252,7 @@ def _drain_until(channel: Any, condition: Callable[[], object]) -> None:
 def _open(channel: Any, pool: int, path: str = "/?head=1&pieces=3&size=100&rest=50", flags: int = STREAM) -> int:
     """A stream whose head has come: its node is parked."""
     future = _Future()
-    token = int(channel.submit(future, pool, "GET", path, {"a": "b"}, None, 0, flags))
+    token = int(channel.submit(future, pool, "GET", path, {"a": "b"}, None, 0, flags, None))
     _drain_until(channel, lambda: future.results)
     assert future.results[0][3] is None, future.results
     return token
@@ -332,7 +332,7 @@ def futures_that_act_at_once() -> None:
     path = "/?head=1&pieces=20&size=10&rest=5"
 
     def submit(channel: Any, then: Callable[[Any], object]) -> int:
-        return int(channel.submit(_Future(then), pool, "GET", path, None, None, 0, STREAM))
+        return int(channel.submit(_Future(then), pool, "GET", path, None, None, 0, STREAM, None))
 
     with unraisable() as seen:
         for stop in range(5):
@@ -394,10 +394,10 @@ def channels_closed_with_parked_nodes() -> None:
             slow = _open(channel, pool, "/?head=1&pieces=9&size=9&gap=3000")
             channel.read(_Future(), slow, 100)
             for path in ("/?head=1", "/?hold=1&head=1", "/?head=1&after=1500&pieces=2&size=2", "/?head=1&pause=500"):
-                channel.submit(_Future(), pool, "GET", path, None, bytearray(1000), 0, STREAM)
+                channel.submit(_Future(), pool, "GET", path, None, bytearray(1000), 0, STREAM, None)
             for query in ("stuck=1", "slow=2000", "early=1&head=1", "early=1&head=1&stuck=1"):
                 path = f"/?{query}"
-                token = channel.submit(_Future(), pool, "PUT", path, {"a": "b"}, None, 0, STREAM | UPLOAD)
+                token = channel.submit(_Future(), pool, "PUT", path, {"a": "b"}, None, 0, STREAM | UPLOAD, None)
                 for size in (0, 10, 100_000):
                     channel.send(_Future(), token, bytearray(size), size == 100_000 and turn % 2)
         if turn % 3 == 0:
@@ -505,7 +505,7 @@ def pieces_that_are_refused() -> None:
         border.channel.cancel(token)
         assert (await held)[0] == 15
         future = border.loop.create_future()
-        token = border.channel.submit(future, border.pool, "PUT", "/?tally=1", None, None, 0, UPLOAD)
+        token = border.channel.submit(future, border.pool, "PUT", "/?tally=1", None, None, 0, UPLOAD, None)
         for piece in (5, [b"x"], object(), 1.5, "\udc80"):
             raises((TypeError, ValueError), border.channel.send, future, token, piece, False)
 

@@ -169,5 +169,5 @@ def test_a_closed_gateway_can_be_used_again() -> None:
     gateway._client = client  # type: ignore[assignment]
     gateway.close()
     assert client.closed
-    assert repr(gateway._client) == "<ProxyClient 'http://up' (unused)>"
+    assert repr(gateway._client) == "<ProxyLoadBalancer 'http://up' (unused)>"
     gateway.close()

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from velithon_proxy._errors import ConfigurationError, InvalidTargetError
-from velithon_proxy._options import pool_config, validate_target
+from velithon_proxy._options import pool_config
+from velithon_proxy._targets import validate_target
 
 INTEGERS = ["timeout_ms", "max_retries", "max_failures", "recovery_timeout_ms"]
 
@@ -67,7 +68,9 @@ def test_an_unknown_keyword_is_a_type_error() -> None:
 
 
 def test_an_unknown_strategy_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ConfigurationError, match=r'"round_robin", "random", "weighted", "single", not .Single.$'):
+    with pytest.raises(
+        ConfigurationError, match=r'"round_robin", "random", "weighted", "single", .*"first", not .Single.$'
+    ):
         pool_config("http://a", strategy="Single")
 
 

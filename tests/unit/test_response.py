@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 
+from velithon_proxy._errors import Attempt
 from velithon_proxy._headers import Headers, pack
 from velithon_proxy._response import ProxyResponse
 
@@ -24,7 +25,8 @@ def test_it_unpacks_into_status_headers_and_body() -> None:
 
 def test_the_same_by_name() -> None:
     got = response(b"hello")
-    assert (got.status, got.body, got.target, got.attempts) == (200, b"hello", "http://a:1", ())
+    assert (got.status, got.body, got.target) == (200, b"hello", "http://a:1")
+    assert got.attempts == (Attempt("http://a:1", "response", 200, "body", True, 0.0015, "", False, ""),)
     assert got.elapsed == 0.0015
     assert got.headers is got.headers
 

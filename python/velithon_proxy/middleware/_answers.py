@@ -11,7 +11,7 @@ import logging
 from math import ceil
 from typing import Final, NamedTuple
 
-from .._errors import CircuitOpenError, InvalidHeaderError, InvalidRequestError, ProxyError
+from .._errors import InvalidHeaderError, InvalidRequestError, ProxyError
 
 logger: Final = logging.getLogger("velithon_proxy")
 
@@ -114,7 +114,7 @@ def _answer(status: int, detail: str | None = None, headers: tuple[tuple[str, st
 
 
 def _retry_after(error: ProxyError) -> int:
-    seconds = error.retry_after if isinstance(error, CircuitOpenError) else None
+    seconds = error.retry_after
     return _RETRY_AFTER if seconds is None else max(_RETRY_AFTER, ceil(seconds))
 
 

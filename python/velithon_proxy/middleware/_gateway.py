@@ -10,9 +10,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from .. import _options
-from .._client import ProxyClient
-from .._errors import ConfigurationError
+from .._balancer import ProxyLoadBalancer
+from .._errors import ConfigurationError, ProxyError
 from .._response import ProxyResponse
 from . import _paths
 from ._answers import Answer, ClientGoneError, Refusal, answer_to, log_failure
@@ -30,6 +29,15 @@ _is_length: Final = re.compile(r"[0-9]{1,18}").fullmatch
 _ALLOW: Final = (("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
 
+_POOL_OPTIONS: Final = frozenset(
+    {
+        *("health", "backups", "hash_on", "slow_start", "panic_threshold", "wait_for_healthy", "timeouts", "limits"),
+        *("retry", "breaker", "tls", "max_request_body", "max_response_body", "on_state_change"),
+    }
+)
+"""Options of :class:`~velithon_proxy.ProxyLoadBalancer` that a gateway hands on as they are."""
+
+
 class Admitted(NamedTuple):
     """A request that will be forwarded once its body has been read."""
 
@@ -42,7 +50,7 @@ class Admitted(NamedTuple):
 
 
 class Gateway:
-    """One upstream behind one path prefix. The arguments are those of :class:`~velithon_proxy.ProxyMiddleware`.
+    """Upstreams behind one path prefix. The arguments are those of :class:`~velithon_proxy.ProxyMiddleware`.
 
     Constructing it checks the arguments and does nothing else.
     """
@@ -59,34 +67,41 @@ class Gateway:
         transform_request: Transform | None = None,
         transform_response: Transform | None = None,
         *,
+        weights: Sequence[int] | None = None,
         max_failures: int = 5,
         recovery_timeout_ms: int = 60000,
+        health_check_url: str | None = None,
+        **pool: Any,
     ) -> None:
-        _options.pool_config(
-            target_urls,
-            argument="target_urls",
-            strategy=strategy,
-            timeout_ms=timeout_ms,
-            max_retries=max_retries,
-            max_failures=max_failures,
-            recovery_timeout_ms=recovery_timeout_ms,
-        )
+        unknown = sorted(pool.keys() - _POOL_OPTIONS)
+        if unknown:
+            raise TypeError(f"got an unexpected keyword argument {unknown[0]!r}")
         for name, value in (("transform_request", transform_request), ("transform_response", transform_response)):
             if value is not None:
                 raise ConfigurationError(f"{name} is not available in this version", field=name)
         self._preserve_host = _flag("preserve_host", preserve_host)
         self._strip_prefix = _flag("strip_prefix", strip_prefix)
         self._prefix: Final = _paths.parse_prefix(path_prefix)
-        self.target: Final = target_urls if isinstance(target_urls, str) else target_urls[0]
-        """The upstream, as it was given."""
-        self._client_arguments = (
-            self.target if ":/" in self.target else f"http://{self.target}",
-            timeout_ms,
-            max_retries,
-            max_failures,
-            recovery_timeout_ms,
-        )
-        self._client = ProxyClient(*self._client_arguments)
+        self._options: dict[str, Any] = {
+            "targets": target_urls,
+            "strategy": strategy,
+            "weights": weights,
+            "health_check_url": health_check_url,
+            "timeout_ms": timeout_ms,
+            "max_retries": max_retries,
+            "max_failures": max_failures,
+            "recovery_timeout_ms": recovery_timeout_ms,
+            **pool,
+        }
+        try:
+            self._client = ProxyLoadBalancer(**self._options)
+        except ConfigurationError as error:
+            if error.field != "targets":
+                raise
+            message = re.sub(r"^targets", "target_urls", str(error))
+            raise type(error)(message, field="target_urls") from None
+        self.target: Final = target_urls if isinstance(target_urls, str) else ", ".join(target_urls)
+        """The upstreams, as they were given."""
 
     @property
     def prefix(self) -> str:
@@ -164,12 +179,13 @@ class Gateway:
 
     def fail(self, error: Exception, *, method: str, path: str) -> Answer | None:
         """Log a failure and return what to tell the client; ``None`` if there is nobody left to tell."""
-        log_failure(error, method=method, path=path, prefix=self._prefix, target=self.target)
+        target = (error.target if isinstance(error, ProxyError) else None) or self.target
+        log_failure(error, method=method, path=path, prefix=self._prefix, target=target)
         return None if isinstance(error, ClientGoneError) else answer_to(error)
 
     def close(self) -> None:
         """Close the connections to the upstream. Requests under way end with 503; a later one connects anew."""
-        client, self._client = self._client, ProxyClient(*self._client_arguments)
+        client, self._client = self._client, ProxyLoadBalancer(**self._options)
         client.close()
 
     def __repr__(self) -> str:

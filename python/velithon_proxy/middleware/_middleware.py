@@ -27,17 +27,19 @@ class ProxyMiddleware:
     Each worker connects with its first request, and the connections are closed when the server stops the worker.
 
     Args:
-        target_urls: the upstream, ``"http://host[:port]"`` or ``"https://host[:port]"``, or a list of one.
+        target_urls: the upstream, ``"http://host[:port]"`` or ``"https://host[:port]"``, or a list of several.
         path_prefix: path, percent-encoded where a URL needs it, below which requests are forwarded. It matches whole
             segments: ``"/api"`` matches ``/api`` and ``/api/x`` but not ``/apix``. A slash at the end means nothing.
-        strategy: how to choose among several targets: ``"round_robin"``, ``"random"``, ``"weighted"``, ``"single"``.
+        strategy: how to choose among several targets; those of :class:`ProxyLoadBalancer`.
         timeout_ms: limit of one request as a whole in milliseconds, 1 to 86,400,000.
         max_retries: attempts after the first, 0 to 10.
         preserve_host: send the Host of the client's request instead of the upstream's.
         strip_prefix: leave ``path_prefix`` out of the path that is sent.
         transform_request, transform_response: not available in this version.
-        max_failures: consecutive failures that open the circuit breaker.
-        recovery_timeout_ms: milliseconds that an open breaker refuses requests.
+        weights, max_failures, recovery_timeout_ms, health_check_url: as for :class:`ProxyLoadBalancer`.
+        pool: ``health``, ``backups``, ``hash_on``, ``slow_start``, ``panic_threshold``, ``wait_for_healthy``,
+            ``timeouts``, ``limits``, ``retry``, ``breaker``, ``tls``, ``max_request_body``, ``max_response_body``,
+            ``on_state_change``: as for :class:`ProxyLoadBalancer`.
         app: the RSGI application that gets the other requests. ``None``: they are answered with 404. Frameworks that
             construct a middleware themselves give it as the first argument.
 
@@ -66,9 +68,12 @@ class ProxyMiddleware:
         transform_request: Transform | None = None,
         transform_response: Transform | None = None,
         *,
+        weights: Sequence[int] | None = None,
         max_failures: int = 5,
         recovery_timeout_ms: int = 60000,
+        health_check_url: str | None = None,
         app: RSGIApp | None = None,
+        **pool: Any,
     ) -> None: ...
 
     @overload
@@ -86,8 +91,11 @@ class ProxyMiddleware:
         transform_request: Transform | None = None,
         transform_response: Transform | None = None,
         *,
+        weights: Sequence[int] | None = None,
         max_failures: int = 5,
         recovery_timeout_ms: int = 60000,
+        health_check_url: str | None = None,
+        **pool: Any,
     ) -> None: ...
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -101,7 +109,10 @@ class ProxyMiddleware:
             bound = _PARAMETERS.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"ProxyMiddleware: {error}") from None
-        self._gateway = Gateway(*bound.args, **bound.kwargs)
+        try:
+            self._gateway = Gateway(*bound.args, **bound.kwargs)
+        except TypeError as error:
+            raise TypeError(f"ProxyMiddleware: {error}") from None
         self._rsgi = RSGIGateway(self._gateway, app)
 
     @overload
