@@ -30,6 +30,9 @@ func (b *Budget) TryRetry() bool {
 	}
 }
 
+// Retries is how many are under way.
+func (b *Budget) Retries() int { return int(b.retries.Load()) }
+
 // EndRetry gives back what TryRetry took.
 func (b *Budget) EndRetry() { b.retries.Add(-1) }
 
