@@ -146,15 +146,15 @@ type Config struct {
 	// unhealthy, HealthRise (default 2) successes healthy again. HealthExpected are the ranges of statuses, both ends
 	// included, that are successes; empty: 200 to 399. HealthHost is the Host of the probes if not the upstream's own, and
 	// HealthHeaders are more fields of them.
-	HealthURL        string      `json:"health_url"`
-	HealthIntervalMS int64       `json:"health_interval_ms"`
-	HealthTimeoutMS  int64       `json:"health_timeout_ms"`
-	HealthRise       int         `json:"health_rise"`
-	HealthFall       int         `json:"health_fall"`
-	HealthJitter     float64     `json:"health_jitter"`
-	HealthExpected   [][2]int    `json:"health_expected"`
-	HealthHost       string      `json:"health_host"`
-	HealthHeaders    [][2]string `json:"health_headers"`
+	HealthURL        string     `json:"health_url"`
+	HealthIntervalMS int64      `json:"health_interval_ms"`
+	HealthTimeoutMS  int64      `json:"health_timeout_ms"`
+	HealthRise       int        `json:"health_rise"`
+	HealthFall       int        `json:"health_fall"`
+	HealthJitter     float64    `json:"health_jitter"`
+	HealthExpected   [][]int    `json:"health_expected"`
+	HealthHost       string     `json:"health_host"`
+	HealthHeaders    [][]string `json:"health_headers"`
 
 	// The options of TLS; only for https targets. TLSCA are the certificates of the authorities that are trusted,
 	// in PEM; empty, the default: those of the system. TLSCert and TLSKey are the client's own certificate chain and

@@ -247,7 +247,7 @@ func (c *Config) checkHealth() error {
 		}
 	}
 	for _, span := range c.HealthExpected {
-		if span[0] < 100 || span[0] > span[1] || span[1] > 599 {
+		if len(span) != 2 || span[0] < 100 || span[0] > span[1] || span[1] > 599 {
 			return mustBe("health_expected", fmt.Sprint(span))
 		}
 	}

@@ -453,31 +453,37 @@ func easyjson6615c02eDecodeGithubComVelithonVelithonProxyCore(in *jlexer.Lexer, 
 				in.Delim('[')
 				if out.HealthExpected == nil {
 					if !in.IsDelim(']') {
-						out.HealthExpected = make([][2]int, 0, 4)
+						out.HealthExpected = make([][]int, 0, 2)
 					} else {
-						out.HealthExpected = [][2]int{}
+						out.HealthExpected = [][]int{}
 					}
 				} else {
 					out.HealthExpected = (out.HealthExpected)[:0]
 				}
 				for !in.IsDelim(']') {
-					var v7 [2]int
+					var v7 []int
 					if in.IsNull() {
 						in.Skip()
+						v7 = nil
 					} else {
 						in.Delim('[')
-						v8 := 0
-						for !in.IsDelim(']') {
-							if v8 < 2 {
-								if in.IsNull() {
-									in.Skip()
-								} else {
-									(v7)[v8] = int(in.Int())
-								}
-								v8++
+						if v7 == nil {
+							if !in.IsDelim(']') {
+								v7 = make([]int, 0, 8)
 							} else {
-								in.SkipRecursive()
+								v7 = []int{}
 							}
+						} else {
+							v7 = (v7)[:0]
+						}
+						for !in.IsDelim(']') {
+							var v8 int
+							if in.IsNull() {
+								in.Skip()
+							} else {
+								v8 = int(in.Int())
+							}
+							v7 = append(v7, v8)
 							in.WantComma()
 						}
 						in.Delim(']')
@@ -501,31 +507,37 @@ func easyjson6615c02eDecodeGithubComVelithonVelithonProxyCore(in *jlexer.Lexer, 
 				in.Delim('[')
 				if out.HealthHeaders == nil {
 					if !in.IsDelim(']') {
-						out.HealthHeaders = make([][2]string, 0, 2)
+						out.HealthHeaders = make([][]string, 0, 2)
 					} else {
-						out.HealthHeaders = [][2]string{}
+						out.HealthHeaders = [][]string{}
 					}
 				} else {
 					out.HealthHeaders = (out.HealthHeaders)[:0]
 				}
 				for !in.IsDelim(']') {
-					var v9 [2]string
+					var v9 []string
 					if in.IsNull() {
 						in.Skip()
+						v9 = nil
 					} else {
 						in.Delim('[')
-						v10 := 0
-						for !in.IsDelim(']') {
-							if v10 < 2 {
-								if in.IsNull() {
-									in.Skip()
-								} else {
-									(v9)[v10] = string(in.String())
-								}
-								v10++
+						if v9 == nil {
+							if !in.IsDelim(']') {
+								v9 = make([]string, 0, 4)
 							} else {
-								in.SkipRecursive()
+								v9 = []string{}
 							}
+						} else {
+							v9 = (v9)[:0]
+						}
+						for !in.IsDelim(']') {
+							var v10 string
+							if in.IsNull() {
+								in.Skip()
+							} else {
+								v10 = string(in.String())
+							}
+							v9 = append(v9, v10)
 							in.WantComma()
 						}
 						in.Delim(']')
@@ -906,14 +918,18 @@ func easyjson6615c02eEncodeGithubComVelithonVelithonProxyCore(out *jwriter.Write
 				if v23 > 0 {
 					out.RawByte(',')
 				}
-				out.RawByte('[')
-				for v25 := range v24 {
-					if v25 > 0 {
-						out.RawByte(',')
+				if v24 == nil && (out.Flags&jwriter.NilSliceAsEmpty) == 0 {
+					out.RawString("null")
+				} else {
+					out.RawByte('[')
+					for v25, v26 := range v24 {
+						if v25 > 0 {
+							out.RawByte(',')
+						}
+						out.Int(int(v26))
 					}
-					out.Int(int((v24)[v25]))
+					out.RawByte(']')
 				}
-				out.RawByte(']')
 			}
 			out.RawByte(']')
 		}
@@ -930,18 +946,22 @@ func easyjson6615c02eEncodeGithubComVelithonVelithonProxyCore(out *jwriter.Write
 			out.RawString("null")
 		} else {
 			out.RawByte('[')
-			for v26, v27 := range in.HealthHeaders {
-				if v26 > 0 {
+			for v27, v28 := range in.HealthHeaders {
+				if v27 > 0 {
 					out.RawByte(',')
 				}
-				out.RawByte('[')
-				for v28 := range v27 {
-					if v28 > 0 {
-						out.RawByte(',')
+				if v28 == nil && (out.Flags&jwriter.NilSliceAsEmpty) == 0 {
+					out.RawString("null")
+				} else {
+					out.RawByte('[')
+					for v29, v30 := range v28 {
+						if v29 > 0 {
+							out.RawByte(',')
+						}
+						out.String(string(v30))
 					}
-					out.String(string((v27)[v28]))
+					out.RawByte(']')
 				}
-				out.RawByte(']')
 			}
 			out.RawByte(']')
 		}

@@ -28,7 +28,7 @@ func (c *Config) health() (*healthPlan, error) {
 		},
 		request: Request{Method: "GET", Target: "/"},
 	}
-	for _, span := range c.HealthExpected {
+	for _, span := range c.HealthExpected { // checked before
 		plan.settings.Expected = append(plan.settings.Expected, health.StatusRange{From: span[0], To: span[1]})
 	}
 	fields := &plan.request.Fields
@@ -39,6 +39,9 @@ func (c *Config) health() (*healthPlan, error) {
 		*fields = h1.AppendField(*fields, "Host", c.HealthHost)
 	}
 	for _, header := range c.HealthHeaders {
+		if len(header) != 2 {
+			return nil, mustBe("health_headers", fmt.Sprintf("%+q", header))
+		}
 		switch strings.ToLower(header[0]) {
 		case "host", "content-length", "transfer-encoding", "connection":
 			return nil, &ConfigError{Field: "health_headers", Message: "health_headers: " + header[0] + " is not one that a probe may set"}

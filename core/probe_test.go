@@ -85,7 +85,7 @@ func TestWhatAProbeAsks(t *testing.T) {
 	})
 	pool := poolOf(t, u, func(c *Config) {
 		c.HealthURL, c.HealthHost = "/ready?deep=1", "status.example"
-		c.HealthHeaders, c.HealthExpected = [][2]string{{"X-Probe", "yes"}}, [][2]int{{200, 204}, {418, 418}}
+		c.HealthHeaders, c.HealthExpected = [][]string{{"X-Probe", "yes"}}, [][]int{{200, 204}, {418, 418}}
 	})
 	require.NoError(t, pool.Probe(context.Background()))
 	require.Equal(t, []bool{true}, usable(pool))

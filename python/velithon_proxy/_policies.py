@@ -71,6 +71,10 @@ class Retry(FrozenOptions):
         budget_min: int = 3,
         per_try_timeout: float | None = None,
     ) -> None:
+        if not isinstance(idempotency_key, bool):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers without types
+            raise ConfigurationError(
+                f"idempotency_key must be True or False, not {show(idempotency_key)}", field="idempotency_key"
+            )
         for name, value in (
             ("statuses", _tuple("statuses", statuses)),
             ("methods", _tuple("methods", methods)),
@@ -214,7 +218,7 @@ class Health(FrozenOptions):
             ("jitter", check_share("health_jitter", jitter, "jitter")),
             ("expected", _tuple("expected", expected)),
             ("host", host),
-            ("headers", tuple(tuple(pair) for pair in _tuple("headers", pairs))),
+            ("headers", _tuple("headers", pairs)),
         ):
             object.__setattr__(self, name, value)
         if not self.expected:
@@ -232,7 +236,7 @@ class Health(FrozenOptions):
             "health_jitter": self.jitter,
             "health_expected": None if spans == [[200, 399]] else spans,
             "health_host": self.host or "",
-            "health_headers": [list(pair) for pair in self.headers] or None,
+            "health_headers": list(self.headers) or None,
         }
 
 

@@ -139,7 +139,7 @@ def check_health(config: Config) -> None:
                     f"health_expected must be {allowed}, not {span!r:.80}", field="health_expected"
                 )
     host = config.get("health_host")
-    if host and (not isinstance(host, str) or not _is_authority(host)):
+    if host is not None and host != "" and (not isinstance(host, str) or not _is_authority(host)):
         raise ConfigurationError(
             f"health_host must be a host, with a port or without, not {show(host)}", field="health_host"
         )
@@ -158,10 +158,13 @@ def _check_headers(config: Config) -> None:
     if "health_headers" not in config:
         return
     allowed = "a list of [name, value]"
-    config["health_headers"] = [list(pair) for pair in _items(config, "health_headers", allowed)]
-    for pair in config["health_headers"]:
-        if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+    headers: list[list[str]] = []
+    for pair in _items(config, "health_headers", allowed):
+        if not _is_header(pair):
             raise ConfigurationError(f"health_headers must be {allowed}, not {pair!r:.80}", field="health_headers")
+        headers.append(list(pair))
+    config["health_headers"] = headers
+    for pair in headers:
         name, value = pair
         if re.fullmatch(_TOKEN, name) is None:
             raise ConfigurationError(
@@ -173,6 +176,12 @@ def _check_headers(config: Config) -> None:
             )
         if name.lower() in ("host", "content-length", "transfer-encoding", "connection"):
             raise ConfigurationError(f"health_headers: {name} is not one that a probe may set", field="health_headers")
+
+
+def _is_header(pair: Any) -> bool:
+    if isinstance(pair, str) or not isinstance(pair, Sequence) or len(cast("Sequence[Any]", pair)) != 2:
+        return False
+    return all(isinstance(part, str) for part in cast("Sequence[Any]", pair))
 
 
 def _check_url(url: object) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from velithon_proxy import TLS, Limits, Timeouts
+from velithon_proxy import TLS, Breaker, Health, Limits, Retry, Timeouts
 from velithon_proxy._errors import ConfigurationError, InvalidTargetError
 from velithon_proxy._options import pool_config
 from velithon_proxy._targets import parse_target
@@ -49,16 +49,21 @@ def test_a_configuration_means_what_it_means_to_the_core(row: dict[str, Any]) ->
 
 
 def test_the_defaults_in_signatures_are_those_of_the_core() -> None:
-    from velithon_proxy import ProxyClient
+    from velithon_proxy import ProxyClient, ProxyLoadBalancer
 
     parameters = inspect.signature(ProxyClient).parameters
+    balancer = inspect.signature(ProxyLoadBalancer).parameters
     shown = {name: parameters[name].default for name in ROWS["defaults"] if name in parameters}
     assert set(shown) >= {"timeout_ms", "max_retries", "max_failures", "recovery_timeout_ms"}
+    assert shown == {name: balancer[name].default for name in shown}
+    assert balancer["strategy"].default == ROWS["defaults"]["strategy"]
     shown = {name: value for name, value in shown.items() if value is not None}  # None is the core's default
     assert shown == {name: ROWS["defaults"][name] for name in shown}
 
 
-@pytest.mark.parametrize("option", [Timeouts(), Limits(), TLS()], ids=lambda option: type(option).__name__)
+@pytest.mark.parametrize(
+    "option", [Timeouts(), Limits(), TLS(), Retry(), Breaker(), Health()], ids=lambda option: type(option).__name__
+)
 def test_the_defaults_of_option_classes_are_those_of_the_core(option: Any) -> None:
     members = option.config()
     assert members
@@ -144,6 +149,19 @@ PARTS = [
         "\ud800",
     ),
 ]
+FIELDS = ["timeout_ms", "max_retries", "max_failures", "recovery_timeout_ms", "strategy", "targets"]
+MORE = [
+    *("weights", "backups", "hash_on", "slow_start_ms", "panic_threshold", "retry_statuses", "retry_methods"),
+    *("retry_budget", "try_timeout_ms", "breaker_statuses", "breaker_ratio", "health_url", "health_expected"),
+    *("health_host", "health_headers", "health_jitter", "health_timeout_ms"),
+]
+ODD: list[Any] = [
+    *([503], [200], ["PUT"], ["POST"], [1], [0], [-1], [1, 1], [5], [None], ["http://b"], ["http://a"], ["b"]),
+    *([[200, 299]], [[299, 200]], [[200]], [["x-a", "b"]], [["x a", "b"]], [["a", "b\n"]], [["host", "x"]], [["a"]]),
+    *("key", "header:a", "header:", "cookie:b", "/", "/a?b", "/a b", "/a#b", "https://", "ftp://a/", "//a", "a/"),
+    *("http://a", "http://a/", "http://a?b", "http://a:1/x", "http://u@a/x", "http://[::1]/x", "a:1", "[::1]:2", "a b"),
+    *(0.5, 0.51, 1.0, 1.5, -0.5),
+]
 HOSTS = ["a", "Example.COM", "my_host", "a.b.c.", "127.0.0.1", "[::1]", "[2001:DB8::1]", "0xg", "1.a", "a.1a"]
 
 
@@ -161,7 +179,9 @@ def generate_target(source: random.Random) -> str:
 
 def generate_config(source: random.Random) -> dict[str, Any]:
     config: dict[str, Any] = {"targets": ["http://a"]}
-    field = source.choice(["timeout_ms", "max_retries", "max_failures", "recovery_timeout_ms", "strategy", "targets"])
+    field = source.choice(
+        ["timeout_ms", "max_retries", "max_failures", "recovery_timeout_ms", "strategy", "targets", *MORE]
+    )
     if field == "targets":
         config[field] = [generate_target(source) for _ in range(source.randint(0, 3))]
     else:
@@ -170,7 +190,7 @@ def generate_config(source: random.Random) -> dict[str, Any]:
             [
                 *(source.randint(0, 12), source.randint(-size, size), 86_400_000 + source.randint(-1, 1)),
                 *(2**31 + source.randint(-2, 1), None, True, False, source.random() * size, str(size), [1], {}, []),
-                *("single", "random", "Random", "weighted", "", "\u00e9"),
+                *("single", "random", "Random", "weighted", "", "\u00e9", *ODD),
             ]
         )
     return config
