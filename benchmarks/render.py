@@ -142,10 +142,20 @@ def _load_sections(data: dict[str, Any]) -> Iterator[Section]:
     yield Section("Load", "A black hole, callers that leave, connections that close as they are used again.", table)
 
 
+def _chaos_sections(data: dict[str, Any]) -> Iterator[Section]:
+    table = _table(["what", "figure", "value"])
+    for what in ("kill", "outage", "failure"):
+        for name, value in data[what].items():
+            table.add_row(what, name, _number(value))
+    note = "Upstreams that are killed every two seconds, down for ten, or answer 503 to everything."
+    yield Section("Chaos", note, table)
+
+
 _BY_SUITE = {
     "clients": _client_sections,
     "streams": _stream_sections,
     "load": _load_sections,
+    "chaos": _chaos_sections,
     "border": _border_sections,
     "import": _import_sections,
     "leaks": _leak_sections,

@@ -1,6 +1,6 @@
 """Run the benchmarks and print their tables.
 
-A full run takes about 35 minutes; it writes benchmarks/results/*.json and benchmarks/results.md. A quick run takes
+A full run takes about 37 minutes; it writes benchmarks/results/*.json and benchmarks/results.md. A quick run takes
 about six minutes and, like any run limited to some scenarios or clients, leaves those files alone.
 """
 
@@ -27,6 +27,7 @@ SUITES = {
     "clients": "client_matrix",
     "streams": "streams",
     "load": "load",
+    "chaos": "chaos",
     "border": "border",
     "import": "import_cost",
     "leaks": "leaks",

@@ -147,10 +147,27 @@ def _load(data: dict[str, Any]) -> list[Verdict]:
     return verdicts
 
 
+def _chaos(data: dict[str, Any]) -> list[Verdict]:
+    kill, outage, failure = (data.get(what, {}) for what in ("kill", "outage", "failure"))
+    failed = 100 - kill["GET success %"] if kill else None
+    late = outage["back to full traffic, s"] - outage["recovery timeout, s"] if outage else None
+    return [
+        Verdict("One of three killed every 2 s, another resets 5 %: failed GET", 0.05, failed, "%"),
+        Verdict("... POST executed twice", 0, kill.get("POST executed twice")),
+        Verdict("... requests without exactly one outcome, or with another's", 0,
+                kill["without an outcome"] + kill["wrong answers"] if kill else None),
+        Verdict("Outage of 10 s: answers while breakers are open, p99", 5, outage.get("refused, p99 ms"), "ms"),
+        Verdict("... full traffic later than the recovery timeout by", 1, late, "s"),
+        Verdict("All answer 503, 1,000 requests/s: attempts beyond 1.2 x requests + 3", 0,
+                failure.get("attempts beyond 1.2 x requests + 3")),
+    ]  # fmt: skip
+
+
 _BY_SUITE: dict[str, Callable[[dict[str, Any]], list[Verdict]]] = {
     "clients": _clients,
     "streams": _streams,
     "load": _load,
+    "chaos": _chaos,
     "border": _border,
     "import": _import,
     "leaks": _leaks,
