@@ -105,6 +105,10 @@ sanitize: $(VENV) toolchain ## the bridge under AddressSanitizer and UBSan with 
 		echo "make: tests/native has no Makefile yet; nothing was checked" >&2; exit 1; \
 	fi
 
+.PHONY: mutants
+mutants: toolchain ## seed bugs into copies of the core, one at a time, and see that a test notices each; 8 minutes
+	@$(GO) run ./tools/mutants $(ARGS)
+
 .PHONY: bench
 bench: $(BENCH_VENV) ## measure against other clients; ARGS are those of benchmarks/run.py
 	@$(STEP) build sh tools/build_inplace.sh $(BENCH_VENV)

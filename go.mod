@@ -3,6 +3,7 @@ module github.com/velithon/velithon-proxy
 go 1.26.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/mailru/easyjson v0.9.2
 	github.com/stretchr/testify v1.12.1
 	github.com/valyala/fasthttp v1.77.0

@@ -291,6 +291,50 @@ func TestASingleAttemptHasALimitOfItsOwn(t *testing.T) {
 	assert.Equal(t, CodeReadTimeout, err.Code)
 }
 
+// The limit of the first attempt must not end the second.
+func TestEachAttemptHasALimitOfItsOwn(t *testing.T) {
+	u := fakes(t, 2)
+	release := make(chan struct{})
+	defer close(release)
+	u[0].holds(release)
+	u[1].does(func(conn net.Conn, _ *http.Request) bool {
+		time.Sleep(120 * time.Millisecond)
+		_, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		return err == nil
+	})
+	pool := poolOf(t, u, func(c *Config) { c.Strategy, c.TryTimeoutMS = "first", 200 })
+	for range 3 {
+		response, err := get(pool)
+		require.Nil(t, err)
+		require.Len(t, response.Attempts, 2)
+	}
+}
+
+// A cancel that comes after an attempt has ended and before the next one begins keeps that from beginning.
+func TestACancelBetweenTwoAttempts(t *testing.T) {
+	u := fakes(t, 2)
+	u[0].hangsUp()
+	u[1].hangsUp()
+	sink := &collector{done: make(chan struct{})}
+	call := &Call{Request: Request{Method: "GET", Target: "/"}, Sink: sink, ID: 1}
+	config := DefaultConfig()
+	config.Targets, config.RetryBaseDelayMS, config.RetryMaxDelayMS = []string{u[0].url(), u[1].url()}, 0, 0
+	armed := false
+	pool, err := newPoolAt(config, func() time.Time { // the breaker asks when it counts the failure
+		if armed {
+			call.Cancel(1)
+		}
+		return time.Now()
+	})
+	require.NoError(t, err)
+	defer pool.Close()
+	armed = true
+	pool.Start(call)
+	<-sink.done
+	require.Equal(t, CodeCancelled, sink.err.Code)
+	assert.EqualValues(t, 1, u[0].requests.Load()+u[1].requests.Load())
+}
+
 // The deadline is one for all attempts, with the pauses between them.
 func TestTheDeadlineIsOneOverAllAttempts(t *testing.T) {
 	u := fakes(t, 1)

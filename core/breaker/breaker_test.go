@@ -147,6 +147,20 @@ func TestB10TheWindowForgetsABucketAtATime(t *testing.T) {
 	assert.Equal(t, 1, r.Snapshot().Failures)
 }
 
+// Row B10: a gap as long as the window forgets all of it, from whichever bucket it begins.
+func TestB10AGapOfTheWholeWindow(t *testing.T) {
+	r := newRig(t, func(s *Settings) { s.Ratio, s.Window, s.MinSamples = 0.9, 10*time.Second, 1000 })
+	for range 25 {
+		for range buckets {
+			r.fail(1)
+			r.advance(time.Second)
+		}
+		r.advance(9 * time.Second)
+		assert.Zero(t, r.Snapshot().Failures)
+		r.advance(1100 * time.Millisecond)
+	}
+}
+
 func TestB3OpenRefusesUntilItsTimeIsOver(t *testing.T) {
 	r := newRig(t)
 	r.fail(3)

@@ -7,20 +7,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// model says in a few lines what a breaker with consecutive failures must do.
-type model struct {
-	state      State
-	generation uint64
-	failures   int
-	due        time.Time
-	probes     map[int]time.Time // permit to the end of its lease
-}
-
-// held is a permit that a caller has out.
+// held is a permit that a caller has out, and its copy in the model.
 type held struct {
-	permit     *Permit
-	generation uint64
-	id         int
+	permit            *Permit
+	generation, probe uint64
 }
 
 // The breaker and the model agree after any sequence of calls, late and lost results among them.
@@ -32,116 +22,60 @@ func TestTheBreakerAgreesWithItsModel(t *testing.T) {
 		}
 		c := newClock()
 		b := New(settings, c.now, nil)
-		m := model{generation: 1, probes: map[int]time.Time{}}
+		m := newReference(settings)
 		var out []held
-		next := 0
-		expire := func() {
-			for id, until := range m.probes {
-				if !c.now().Before(until) {
-					delete(m.probes, id)
-				}
-			}
-		}
-		become := func(to State) {
-			m.state = to
-			m.generation++
-			m.probes = map[int]time.Time{}
-			if to == Closed {
-				m.failures = 0
-			}
-			if to == Open {
-				m.due = c.now().Add(settings.OpenTime)
-			}
-		}
-		end := func(t *rapid.T) (held, bool) {
+		take := func(t *rapid.T) held {
 			if len(out) == 0 {
 				t.Skip("none is out")
 			}
 			i := rapid.IntRange(0, len(out)-1).Draw(t, "which")
 			h := out[i]
 			out = append(out[:i], out[i+1:]...)
-			counts := h.generation == m.generation
-			if counts && m.state == HalfOpen {
-				expire()
-				_, counts = m.probes[h.id]
-				delete(m.probes, h.id)
-			}
-			return h, counts
+			return h
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"admit": func(t *rapid.T) {
 				p := &Permit{}
 				_, ok := b.Admit(p)
-				want := true
-				if m.state == Open {
-					if want = !c.now().Before(m.due); want {
-						become(HalfOpen)
-					}
-				}
-				if m.state == HalfOpen {
-					expire()
-					want = want && len(m.probes) < settings.MaxProbes
-				}
+				generation, probe, want := m.admit()
 				if ok != want {
 					t.Fatalf("admitted %v, the model says %v in %v", ok, want, m.state)
 				}
-				if !ok {
-					return
+				if ok {
+					out = append(out, held{p, generation, probe})
 				}
-				next++
-				if m.state == HalfOpen {
-					m.probes[next] = c.now().Add(settings.Lease)
-				}
-				out = append(out, held{p, m.generation, next})
 			},
 			"success": func(t *rapid.T) {
-				h, counts := end(t)
+				h := take(t)
 				h.permit.Success()
-				if counts {
-					m.failures = 0
-					if m.state == HalfOpen {
-						become(Closed)
-					}
-				}
+				m.success(h.generation, h.probe)
 			},
 			"failure": func(t *rapid.T) {
-				h, counts := end(t)
+				h := take(t)
 				h.permit.Failure("x")
-				if counts {
-					m.failures++
-					if m.state == HalfOpen || m.failures >= settings.MaxFailures {
-						become(Open)
-					}
-				}
+				m.failure(h.generation, h.probe)
 			},
 			"ignore": func(t *rapid.T) {
-				h, _ := end(t)
+				h := take(t)
 				h.permit.Ignore()
+				m.counts(h.generation, h.probe)
 			},
-			"lose": func(t *rapid.T) {
-				if len(out) == 0 {
-					t.Skip("none is out")
-				}
-				out = out[1:]
-			},
+			"lose": func(t *rapid.T) { take(t) },
 			"wait": func(t *rapid.T) {
-				c.advance(time.Duration(rapid.IntRange(0, 70).Draw(t, "seconds")) * time.Second)
+				waited := time.Duration(rapid.IntRange(0, 70).Draw(t, "seconds")) * time.Second
+				c.advance(waited)
+				m.now += waited
 			},
 			"reset": func(*rapid.T) {
 				b.Reset()
-				if m.state != Closed {
-					become(Closed)
-				} else {
-					m.generation++
-					m.failures = 0
-				}
+				m.reset()
 			},
 			"": func(t *rapid.T) {
 				s := b.Snapshot()
-				expire()
 				probes := 0
 				if m.state == HalfOpen {
-					probes = len(m.probes)
+					m.expire()
+					probes = m.out
 				}
 				if s.State != m.state || s.Generation != m.generation || s.Failures != m.failures || s.Probes != probes {
 					t.Fatalf("the breaker is %+v, the model %+v", s, m)

@@ -359,6 +359,25 @@ func TestQueue(t *testing.T) {
 	assert.EqualValues(t, 1, upstream.accepted.Load())
 }
 
+// The slot of an exchange whose connection ends goes to the one that waits longest.
+func TestQueueMovesOnWhenAConnectionEnds(t *testing.T) {
+	upstream := newScriptedUpstream(t, func(v *visit) {
+		if v.head() != "" {
+			v.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+		}
+	})
+	transport := newTransport(t, upstream.address(), func(o *Options) { o.MaxConnections, o.MaxWaiting = 1, 20 })
+	var receivers []*recorder
+	for range 20 {
+		_, r := begin(transport, get("/"))
+		receivers = append(receivers, r)
+	}
+	for _, r := range receivers {
+		require.Nil(t, r.wait(t).err)
+	}
+	assert.EqualValues(t, 20, upstream.accepted.Load())
+}
+
 func TestRefusedConnection(t *testing.T) {
 	upstream := newScriptedUpstream(t, func(v *visit) {})
 	address := upstream.address()

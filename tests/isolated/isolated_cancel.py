@@ -91,8 +91,9 @@ def sweep(what: str, loop: str) -> None:
     async def main() -> None:
         # Over connections that are there, and with a new one to be made each time.
         one = client()
-        assert await sweep_on(one) > 10
-        assert await sweep_on(one) > 10
+        cancelled = await sweep_on(one)
+        while cancelled <= 20:  # on a busy machine a request may be over within a few turns
+            cancelled += await sweep_on(one)
         await works(one)
         one.close()
         for count in [*range(20), *range(20, 200, 12)]:

@@ -51,6 +51,8 @@ class Upstream:
         return ProxyClient(f"http://127.0.0.1:{self.port}", **options)
 
     async def _serve(self, ready: threading.Event) -> None:
+        # What asyncio finds out about connections that were reset meanwhile is of no interest.
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         server = await asyncio.start_server(self._visit, "127.0.0.1", 0, backlog=1024)
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
