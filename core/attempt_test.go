@@ -310,6 +310,21 @@ func TestEachAttemptHasALimitOfItsOwn(t *testing.T) {
 	}
 }
 
+// What an error says of the request is true of all attempts.
+func TestAnErrorKnowsWhetherAnyAttemptWasSent(t *testing.T) {
+	u := fakes(t, 2)
+	u[0].hangsUp()
+	u[1].down()
+	pool := poolOf(t, u, func(c *Config) { c.Strategy = "first" })
+	response, err := get(pool)
+	require.NotNil(t, err)
+	assert.Equal(t, CodeConnect, err.Code)
+	assert.True(t, err.Sent)
+	require.Len(t, response.Attempts, 2)
+	assert.True(t, response.Attempts[0].Err.Sent)
+	assert.False(t, response.Attempts[1].Err.Sent)
+}
+
 // A cancel that comes after an attempt has ended and before the next one begins keeps that from beginning.
 func TestACancelBetweenTwoAttempts(t *testing.T) {
 	u := fakes(t, 2)

@@ -170,6 +170,21 @@ func (c *Call) cancelled() *Error {
 	return callError(&h1.Error{Kind: h1.KindCancelled, Phase: h1.PhaseQueue, Message: "cancelled", Err: c.cause})
 }
 
+// withSent says of an error of the call what is true of all its attempts: whether any upstream may have seen the request.
+func (c *Call) withSent(err *Error) *Error {
+	if err == nil || err.Sent {
+		return err
+	}
+	for _, attempt := range c.Attempts {
+		if attempt.Err == nil || attempt.Err.Sent {
+			whole := *err
+			whole.Sent = true
+			return &whole
+		}
+	}
+	return err
+}
+
 // end makes Cancel ignore the call from now on.
 func (c *Call) end() {
 	c.mu.Lock()

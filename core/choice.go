@@ -111,7 +111,7 @@ func (p *Pool) chooseLocked() *choice {
 				usable++
 			}
 		}
-		if at, waiting := m.breaker.Due(); waiting && !m.draining {
+		if at, waiting := m.breaker.Due(); waiting && !m.draining && at.After(now) {
 			c.until = earlier(c.until, at)
 		}
 	}

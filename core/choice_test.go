@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/velithon/velithon-proxy/core/breaker"
 )
 
 // clock is the time of breakers, and moves only when it is told to.
@@ -424,6 +426,52 @@ func TestOnlySoManyRequestsAreUnderWay(t *testing.T) {
 	eventually(t, func() bool { return pool.slots.Load() == 0 })
 	assert.Zero(t, pool.Snapshot().Waiting)
 }
+
+// The slot of a request that is over is free for the next one, also if nobody may wait.
+func TestASlotIsFreeBeforeTheCallerKnows(t *testing.T) {
+	u := fakes(t, 1)
+	pool := poolOf(t, u, func(c *Config) { c.MaxInFlight, c.MaxWaiting = 1, 0 })
+	for range 300 {
+		_, err := get(pool)
+		require.Nil(t, err)
+	}
+}
+
+// Calls that fail at once when they are let in do not pile up on the stack.
+func TestManyWaitingCallsThatFailAtOnce(t *testing.T) {
+	u := fakes(t, 1)
+	release := make(chan struct{})
+	u[0].holds(release)
+	pool, _ := timedPool(t, u, func(c *Config) { c.MaxInFlight, c.MaxWaiting, c.MaxFailures = 1, 50_000, 1 })
+	first := make(chan *Error)
+	go func() {
+		_, err := get(pool)
+		first <- err
+	}()
+	eventually(t, func() bool { return u[0].requests.Load() == 1 })
+	var refused sync.WaitGroup
+	for range 20_000 {
+		refused.Add(1)
+		pool.Start(&Call{Request: Request{Method: "GET", Target: "/"}, ID: 1, Sink: doneSink(func(err *Error) {
+			assert.Equal(t, CodeCircuitOpen, err.Code)
+			refused.Done()
+		})})
+	}
+	u[0].does(func(net.Conn, *http.Request) bool { return false })
+	pool.members[0].breaker.Reset()
+	var permit breaker.Permit
+	_, _ = pool.members[0].breaker.Admit(&permit)
+	permit.Failure("by hand")
+	close(release)
+	require.Nil(t, <-first)
+	refused.Wait()
+}
+
+type doneSink func(err *Error)
+
+func (doneSink) Respond(*Head, *Body) error { return nil }
+func (doneSink) Cancelled()                 {}
+func (d doneSink) Done(err *Error)          { d(err) }
 
 func TestTheQueueOfThePoolIsBounded(t *testing.T) {
 	u := fakes(t, 1)

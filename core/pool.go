@@ -3,6 +3,7 @@ package core
 import (
 	"crypto/tls"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ type Pool struct {
 	refused  atomic.Uint64 // calls for which there was no upstream
 
 	slots   atomic.Int64 // calls that Config.MaxInFlight has let in
+	letting atomic.Int64 // letNextIn was asked so often since it last came to its end
 	rooms   sync.Mutex
 	waiting room // calls that it has not
 	holding room // calls that wait for an upstream to become usable
@@ -149,16 +151,27 @@ func (p *Pool) takeSlot() bool {
 	}
 }
 
-// letNextIn gives free slots to the calls that wait longest.
+// letNextIn gives free slots to the calls that wait longest. One goroutine at a time does: a call that ends at once comes
+// back here, and thousands of them would be as many frames deep.
 func (p *Pool) letNextIn() {
-	for p.waiting.waiting() > 0 && p.takeSlot() {
-		call := p.waiting.next()
-		if call == nil {
-			p.slots.Add(-1)
-			continue
+	asked := p.letting.Add(1)
+	if asked > 1 {
+		return // whoever is at it looks again
+	}
+	for {
+		for p.waiting.waiting() > 0 && p.takeSlot() {
+			call := p.waiting.next()
+			if call == nil {
+				p.slots.Add(-1)
+				continue
+			}
+			call.inside = true
+			p.attempt(call)
 		}
-		call.inside = true
-		p.attempt(call)
+		if p.letting.CompareAndSwap(asked, 0) {
+			return
+		}
+		asked = p.letting.Load()
 	}
 }
 
@@ -245,9 +258,11 @@ func (p *Pool) conclude(call *Call, err *Error) {
 	p.budget.End()
 	p.active.remove(call, err == nil)
 	inside := call.inside
-	call.Sink.Done(err) // from here on the call may be another one
 	if inside {
 		p.slots.Add(-1)
+	}
+	call.Sink.Done(call.withSent(err)) // from here on the call may be another one
+	if inside {
 		p.letNextIn()
 	}
 }
@@ -272,8 +287,9 @@ func (p *Pool) Close() {
 		p.prober.Stop()
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, m := range p.members {
+	members := slices.Clone(p.members)
+	p.mu.Unlock()
+	for _, m := range members {
 		m.close()
 	}
 	p.active.stop()

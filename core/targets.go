@@ -84,7 +84,8 @@ func (p *Pool) Drain(given string, draining bool) error {
 
 // RemoveTarget forgets an upstream. Requests at it finish.
 func (p *Pool) RemoveTarget(given string) error {
-	return p.change(given, func(m *member) error {
+	var removed *member
+	err := p.change(given, func(m *member) error {
 		if len(p.members) == 1 {
 			return &ConfigError{Field: "target", Message: "target " + quote(given) + " is the only one"}
 		}
@@ -93,9 +94,13 @@ func (p *Pool) RemoveTarget(given string) error {
 			p.prober.Remove(m.probed)
 		}
 		m.draining = true
-		m.close()
+		removed = m
 		return nil
 	})
+	if removed != nil {
+		removed.close() // without the lock: what waits there for a connection looks for another upstream at once
+	}
+	return err
 }
 
 // change does something to the upstream that was given so, or means the same.

@@ -191,3 +191,25 @@ func TestTenThousandTargets(t *testing.T) {
 	}
 	assert.Len(t, seen, 10_000)
 }
+
+// What waits for a connection to an upstream that is removed goes to another one.
+func TestRequestsThatWaitAtARemovedTargetMoveOn(t *testing.T) {
+	u := fakes(t, 2)
+	release := make(chan struct{})
+	u[0].holds(release)
+	pool := poolOf(t, u, func(c *Config) { c.Strategy, c.MaxConnections = "first", 1 })
+	var group sync.WaitGroup
+	for range 20 {
+		group.Go(func() {
+			_, err := send(pool, Request{Method: "POST", Target: "/"})
+			assert.Nil(t, err)
+		})
+	}
+	eventually(t, func() bool { return pool.Snapshot().Targets[0].InFlight == 20 })
+	pool.stale.Store(true)
+	require.NoError(t, pool.RemoveTarget(u[0].url()))
+	eventually(t, func() bool { return u[1].requests.Load() == 19 })
+	close(release)
+	group.Wait()
+	assert.EqualValues(t, 1, u[0].requests.Load())
+}

@@ -268,8 +268,9 @@ class Pool:
             channel = _runtime.channel_of(loop)
             if not self._pool:
                 self._pool = _bridge.pool_new(self._config)
-                if self._on_state_change is not None:
-                    self._watch = Watch(loop, channel, self._pool, self._on_state_change)
+            if self._on_state_change is not None and (self._watch is None or self._watch.loop.is_closed()):
+                since = 0 if self._watch is None else self._watch.last
+                self._watch = Watch(loop, channel, self._pool, self._on_state_change, since)
             self._bound = (loop, channel)
             return channel
 

@@ -21,21 +21,27 @@ class Watch:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, channel: _bridge.Channel, pool: int, callback: StateCallback
+        self,
+        loop: asyncio.AbstractEventLoop,
+        channel: _bridge.Channel,
+        pool: int,
+        callback: StateCallback,
+        since: int = 0,
     ) -> None:
-        self._loop = loop
+        self.loop = loop
+        self.last = since
+        """Number of the last change that was told."""
         self._channel = channel
         self._pool = pool
         self._callback = callback
-        self._last = 0
         self._queue: deque[StateChange] = deque()
         self._running: asyncio.Future[object] | None = None
         self._ask()
 
     def _ask(self) -> None:
-        future: asyncio.Future[Any] = self._loop.create_future()
+        future: asyncio.Future[Any] = self.loop.create_future()
         future.add_done_callback(self._told)
-        argument = json.dumps({"since": self._last}).encode()
+        argument = json.dumps({"since": self.last}).encode()
         self._channel.control(future, self._pool, "changes", argument)
 
     def _told(self, future: asyncio.Future[Any]) -> None:
@@ -45,7 +51,7 @@ class Watch:
         if reply[0]:
             return  # the pool or the loop is at its end
         answer = json.loads(reply[3])
-        self._last = answer["last"]
+        self.last = answer["last"]
         self._queue.extend(read_change(record) for record in answer["changes"])
         self._ask()
         self._deliver()
@@ -60,12 +66,12 @@ class Watch:
             try:
                 waiting = self._callback(change)
                 if isinstance(waiting, Awaitable):
-                    self._running = asyncio.ensure_future(cast("Awaitable[object]", waiting), loop=self._loop)
+                    self._running = asyncio.ensure_future(cast("Awaitable[object]", waiting), loop=self.loop)
                     self._running.add_done_callback(self._deliver)
             except Exception as error:
                 self._report(error)
 
     def _report(self, error: BaseException) -> None:
-        self._loop.call_exception_handler(
+        self.loop.call_exception_handler(
             {"message": "on_state_change raised", "exception": error, "callback": self._callback}
         )

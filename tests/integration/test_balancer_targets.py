@@ -236,6 +236,24 @@ def test_a_loop_that_is_told_of_changes_ends_in_silence() -> None:
         clients[0].close()
 
 
+def test_changes_are_told_on_the_next_loop_once_the_first_has_ended() -> None:
+    told: list[str] = []
+    with sites(1) as (site,):
+        options: dict[str, Any] = {"max_failures": 1, "recovery_timeout_ms": 1, "max_retries": 0}
+        client = ProxyClient(site.url, on_state_change=lambda change: told.append(change.after), **options)
+
+        async def use(status: int, count: int) -> None:
+            site.mode = status
+            await client.forward_request("GET", "/")
+            await eventually(lambda: len(told) == count)
+            await asyncio.sleep(0.01)
+
+        asyncio.run(use(503, 1))
+        asyncio.run(use(200, 3))
+        client.close()
+    assert told == ["open", "half_open", "closed"]
+
+
 @pytest.mark.parametrize(
     ("options", "field", "because"),
     [
