@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"time"
 
 	"github.com/velithon/velithon-proxy/core/balance"
@@ -13,6 +14,7 @@ type choice struct {
 	members []*member
 	picker  balance.Picker
 	panic   bool      // members are all there are, breakers are not asked
+	kept    []bool    // by member: it is used in spite of its breaker; nil: none is
 	until   time.Time // when it may have changed by time alone; zero: never
 }
 
@@ -38,9 +40,9 @@ func (p *Pool) admit(call *Call, permit *breaker.Permit) *member {
 		return nil
 	}
 	if call.attempt.number == 0 {
-		m := c.members[c.picker.Pick(call.hash)]
-		if _, ok := m.breaker.Admit(permit); ok || c.panic {
-			return m
+		i := c.picker.Pick(call.hash)
+		if _, ok := c.members[i].breaker.Admit(permit); ok || c.inSpite(i) {
+			return c.members[i]
 		}
 	}
 	return p.admitOther(call, c, permit)
@@ -60,7 +62,7 @@ func (p *Pool) admitOther(call *Call, c *choice, permit *breaker.Permit) *member
 			if i < 0 {
 				break
 			}
-			if _, ok := c.members[i].breaker.Admit(permit); ok || c.panic {
+			if _, ok := c.members[i].breaker.Admit(permit); ok || c.inSpite(i) {
 				return c.members[i]
 			}
 			refused[i], skip[i] = true, true
@@ -69,6 +71,9 @@ func (p *Pool) admitOther(call *Call, c *choice, permit *breaker.Permit) *member
 	}
 	return nil
 }
+
+// inSpite reports whether a member is used whatever its breaker says.
+func (c *choice) inSpite(i int) bool { return c.panic || (c.kept != nil && c.kept[i]) }
 
 // tried reports whether an attempt of the call went to the member.
 func (c *Call) tried(m *member) bool {
@@ -115,6 +120,7 @@ func (p *Pool) chooseLocked() *choice {
 			c.until = earlier(c.until, at)
 		}
 	}
+	kept := p.keepLocked(candidates)
 	if c.panic = float64(usable) < p.config.PanicThreshold*float64(serving); c.panic {
 		for i, m := range p.members {
 			candidates[i].Usable = !m.draining && m.weight > 0
@@ -132,6 +138,9 @@ func (p *Pool) chooseLocked() *choice {
 			}
 		}
 		c.members = append(c.members, p.members[i])
+		if kept != nil {
+			c.kept = append(c.kept, kept[i])
+		}
 		chosen = append(chosen, member)
 	}
 	if len(chosen) > 0 {
@@ -143,6 +152,31 @@ func (p *Pool) chooseLocked() *choice {
 	}
 	p.choice.Store(c)
 	return c
+}
+
+// keepLocked makes members usable that more breakers keep out of use than may: those that opened last. It returns which; nil
+// if there are none.
+func (p *Pool) keepLocked(candidates []balance.Candidate) (kept []bool) {
+	most := max(1, int(p.config.BreakerMaxEjected*float64(len(p.members))))
+	if most >= len(p.members) {
+		return nil
+	}
+	var ejected []int
+	for i, m := range p.members {
+		if !candidates[i].Usable && m.healthy && !m.draining && m.weight > 0 {
+			ejected = append(ejected, i)
+		}
+	}
+	if len(ejected) <= most {
+		return nil
+	}
+	failed := func(i int) time.Time { return p.members[i].breaker.Snapshot().LastFailure }
+	slices.SortStableFunc(ejected, func(a, b int) int { return failed(a).Compare(failed(b)) })
+	kept = make([]bool, len(p.members))
+	for _, i := range ejected[most:] {
+		kept[i], candidates[i].Usable = true, true
+	}
+	return kept
 }
 
 // rampStep is how often the share of an upstream grows during its slow start.

@@ -263,6 +263,33 @@ func TestPanicUsesAllUpstreams(t *testing.T) {
 	}
 }
 
+// B12: so many upstreams are kept out of use, but always one.
+func TestBreakersEjectOnlySoMany(t *testing.T) {
+	for share, most := range map[float64]int{0: 1, 0.4: 1, 0.5: 2, 1: 4} {
+		u := fakes(t, 4)
+		pool, now := timedPool(t, u, func(c *Config) { c.MaxFailures, c.BreakerMaxEjected = 1, share })
+		for _, upstream := range u {
+			upstream.hangsUp()
+		}
+		for range 60 {
+			_, _ = get(pool)
+			now.advance(time.Millisecond)
+		}
+		require.Equal(t, []string{"open", "open", "open", "open"}, states(pool))
+		used := 0
+		before := hits(u)
+		for range 60 {
+			_, _ = get(pool)
+		}
+		for i, after := range hits(u) {
+			if after > before[i] {
+				used++
+			}
+		}
+		assert.Equal(t, 4-most, used, "share %v", share)
+	}
+}
+
 func TestBackupsServeWhileNoTargetCan(t *testing.T) {
 	u := fakes(t, 3)
 	pool, now := timedPool(t, u[:2], func(c *Config) { c.Backups, c.MaxFailures = []string{u[2].url()}, 1 })

@@ -132,13 +132,16 @@ type Config struct {
 	// 400 to 599 each; default 502, 503, 504. BreakerRatio, 0 to 1, opens it by the share of failures within
 	// BreakerWindowMS (default 10,000) once there are BreakerMinSamples (default 20) instead of MaxFailures in a row; zero,
 	// the default: in a row. BreakerProbes (1 to 1,000, default 1) requests may try a half-open one at a time. An opening
-	// that follows another one takes that much longer, up to BreakerMaxOpenMS; zero, the default: always the same.
+	// that follows another one takes that much longer, up to BreakerMaxOpenMS; zero, the default: always the same. Open
+	// breakers keep at most BreakerMaxEjected (0 to 1, default 1) of a pool's upstreams out of use, but at least one: those
+	// that opened first.
 	BreakerStatuses   []int   `json:"breaker_statuses"`
 	BreakerRatio      float64 `json:"breaker_ratio"`
 	BreakerWindowMS   int64   `json:"breaker_window_ms"`
 	BreakerMinSamples int     `json:"breaker_min_samples"`
 	BreakerProbes     int     `json:"breaker_probes"`
 	BreakerMaxOpenMS  int64   `json:"breaker_max_open_ms"`
+	BreakerMaxEjected float64 `json:"breaker_max_ejected"`
 
 	// HealthURL makes the pool probe its upstreams: a path that is asked at each of them, or a URL that is asked for each.
 	// Empty, the default: no probes. Every HealthIntervalMS (default 10,000), give or take HealthJitter (0 to 0.5,
@@ -197,6 +200,7 @@ func DefaultConfig() Config {
 		BreakerWindowMS:   10_000,
 		BreakerMinSamples: 20,
 		BreakerProbes:     1,
+		BreakerMaxEjected: 1,
 		HealthIntervalMS:  10_000,
 		HealthTimeoutMS:   2_000,
 		HealthRise:        2,

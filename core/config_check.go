@@ -95,6 +95,7 @@ var shares = []struct {
 	{"panic_threshold", 1, func(c *Config) float64 { return c.PanicThreshold }},
 	{"retry_budget", 1, func(c *Config) float64 { return c.RetryBudget }},
 	{"breaker_ratio", 1, func(c *Config) float64 { return c.BreakerRatio }},
+	{"breaker_max_ejected", 1, func(c *Config) float64 { return c.BreakerMaxEjected }},
 	{"health_jitter", 0.5, func(c *Config) float64 { return c.HealthJitter }},
 }
 

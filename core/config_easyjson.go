@@ -409,6 +409,12 @@ func easyjson6615c02eDecodeGithubComVelithonVelithonProxyCore(in *jlexer.Lexer, 
 			} else {
 				out.BreakerMaxOpenMS = int64(in.Int64())
 			}
+		case "breaker_max_ejected":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.BreakerMaxEjected = float64(in.Float64())
+			}
 		case "health_url":
 			if in.IsNull() {
 				in.Skip()
@@ -876,6 +882,11 @@ func easyjson6615c02eEncodeGithubComVelithonVelithonProxyCore(out *jwriter.Write
 		const prefix string = ",\"breaker_max_open_ms\":"
 		out.RawString(prefix)
 		out.Int64(int64(in.BreakerMaxOpenMS))
+	}
+	{
+		const prefix string = ",\"breaker_max_ejected\":"
+		out.RawString(prefix)
+		out.Float64(float64(in.BreakerMaxEjected))
 	}
 	{
 		const prefix string = ",\"health_url\":"

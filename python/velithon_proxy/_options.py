@@ -59,7 +59,13 @@ _INTEGERS: Final = {
     "health_rise": (1, 1_000, _COUNT),
     "health_fall": (1, 1_000, _COUNT),
 }
-_SHARES: Final = {"panic_threshold": 1.0, "retry_budget": 1.0, "breaker_ratio": 1.0, "health_jitter": 0.5}
+_SHARES: Final = {
+    "panic_threshold": 1.0,
+    "retry_budget": 1.0,
+    "breaker_ratio": 1.0,
+    "breaker_max_ejected": 1.0,
+    "health_jitter": 0.5,
+}
 _OTHERS: Final = frozenset(
     {
         *("tls_ca", "tls_cert", "tls_key", "tls_server_name", "tls_min_version", "tls_insecure"),

@@ -116,6 +116,8 @@ class Breaker(FrozenOptions):
         window: seconds.
         min_samples: with ``ratio``: attempts within the window below which nothing is judged.
         probes: requests that may try a half-open breaker at a time.
+        max_ejected: the part of a balancer's upstreams that open breakers may keep out of use, 0 to 1; one always. Those
+            that opened last are used all the same.
         max_open_time: seconds. An opening that follows another one without a success between them takes that much
             longer, up to this; ``None``: always the same.
 
@@ -123,13 +125,14 @@ class Breaker(FrozenOptions):
         ConfigurationError: a value of the wrong type or out of range.
     """
 
-    __slots__ = ("max_open_time", "min_samples", "probes", "ratio", "statuses", "window")
+    __slots__ = ("max_ejected", "max_open_time", "min_samples", "probes", "ratio", "statuses", "window")
 
     statuses: tuple[int, ...]
     ratio: float | None
     window: float
     min_samples: int
     probes: int
+    max_ejected: float
     max_open_time: float | None
 
     def __init__(
@@ -140,6 +143,7 @@ class Breaker(FrozenOptions):
         window: float = 10.0,
         min_samples: int = 20,
         probes: int = 1,
+        max_ejected: float = 1.0,
         max_open_time: float | None = None,
     ) -> None:
         if ratio is not None and check_share("breaker_ratio", ratio, "ratio") == 0:
@@ -150,6 +154,7 @@ class Breaker(FrozenOptions):
             ("window", seconds("window", window, low=0.01)),
             ("min_samples", check_integer("breaker_min_samples", min_samples, "min_samples")),
             ("probes", check_integer("breaker_probes", probes, "probes")),
+            ("max_ejected", check_share("breaker_max_ejected", max_ejected, "max_ejected")),
             ("max_open_time", None if max_open_time is None else seconds("max_open_time", max_open_time)),
         ):
             object.__setattr__(self, name, value)
@@ -164,6 +169,7 @@ class Breaker(FrozenOptions):
             "breaker_min_samples": self.min_samples,
             "breaker_probes": self.probes,
             "breaker_max_open_ms": milliseconds(self.max_open_time),
+            "breaker_max_ejected": self.max_ejected,
         }
 
 
