@@ -116,8 +116,8 @@ class Breaker(FrozenOptions):
         window: seconds.
         min_samples: with ``ratio``: attempts within the window below which nothing is judged.
         probes: requests that may try a half-open breaker at a time.
-        max_ejected: the part of a balancer's upstreams that open breakers may keep out of use, 0 to 1; one always. Those
-            that opened last are used all the same.
+        max_ejected: the part of a balancer's upstreams that open breakers may keep out of use, 0 to 1; one always.
+            Those that opened last are used all the same.
         max_open_time: seconds. An opening that follows another one without a success between them takes that much
             longer, up to this; ``None``: always the same.
 
