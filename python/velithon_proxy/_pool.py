@@ -26,8 +26,6 @@ from ._watch import StateCallback, Watch
 
 BodyTypes = bytes | bytearray | memoryview | str
 
-_FLAG_GATEWAY: Final = 1
-_FLAG_PRESERVE_HOST: Final = 2
 _FLAG_STREAM: Final = 4
 _FLAG_UPLOAD: Final = 8
 
@@ -149,21 +147,6 @@ class Pool:
             path = append_query(path, query_params)
         fields = headers if headers is None or type(headers) in (dict, list) else pack(headers)
         return StreamContext(self, method, path, fields, body)
-
-    async def _forward(
-        self,
-        method: str,
-        target: str,
-        headers: Any,
-        body: BodyTypes | None,
-        *,
-        gateway: bool,
-        preserve_host: bool,
-        key: bytes | None = None,
-    ) -> ProxyResponse:
-        """Forward on behalf of a client. ``headers``: list of pairs, or packed lines."""
-        flags = (_FLAG_GATEWAY if gateway else 0) | (_FLAG_PRESERVE_HOST if preserve_host else 0)
-        return await self._exchange(method, target, headers, body, flags, key)
 
     async def _exchange(
         self, method: str, target: str, headers: Any, body: Any, flags: int, key: bytes | None = None

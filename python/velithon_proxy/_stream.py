@@ -63,6 +63,14 @@ class StreamResponse(ResponseHead):
         self._rest: bytes | None = whole
         self._ended = whole is not None
 
+    def _take_whole(self) -> bytes | None:
+        """Take the body if all of it came with the head; ``None`` if it is still to be read."""
+        if not self._ended or self._rest is None:
+            return None
+        self._taken = True
+        whole, self._rest = self._rest, None
+        return whole
+
     @property
     def is_closed(self) -> bool:
         """Whether the body was read to its end, broke off, or was given up."""

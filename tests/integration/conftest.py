@@ -8,14 +8,21 @@ import pytest
 from gateway_process import GatewayProcess
 from scripted_upstream import ScriptedUpstream
 
-#: Application of gateway_apps.py, event loop, number of workers.
+#: Application of gateway_apps.py, event loop, number of workers, and the server with its interface or parser.
 SERVERS = [
-    ("bare", "uvloop", 1),
-    ("bare", "rloop", 2),
-    ("bare", "asyncio", 1),
-    ("velithon", "uvloop", 2),
-    ("velithon", "rloop", 1),
-    ("velithon", "asyncio", 2),
+    ("bare", "uvloop", 1, "granian-rsgi"),
+    ("bare", "rloop", 2, "granian-rsgi"),
+    ("bare", "asyncio", 1, "granian-rsgi"),
+    ("velithon", "uvloop", 2, "granian-rsgi"),
+    ("velithon", "rloop", 1, "granian-rsgi"),
+    ("velithon", "asyncio", 2, "granian-rsgi"),
+]
+ASGI_SERVERS = [
+    ("asgi", "uvloop", 1, "granian-asgi"),
+    ("asgi", "asyncio", 1, "uvicorn-h11"),
+    ("asgi", "uvloop", 1, "uvicorn-httptools"),
+    ("starlette", "uvloop", 1, "uvicorn-h11"),
+    ("asgi", "asyncio", 1, "hypercorn-h11"),
 ]
 
 
@@ -26,10 +33,22 @@ def upstream() -> Iterator[ScriptedUpstream]:
         yield upstream
 
 
-@pytest.fixture(scope="session", params=SERVERS, ids=lambda server: "-".join(map(str, server)))
+@pytest.fixture(scope="session", params=SERVERS, ids=lambda server: "-".join(map(str, server[:3])))
 def gateway(request: pytest.FixtureRequest, upstream: ScriptedUpstream) -> Iterator[GatewayProcess]:
     """A running Granian with gateways before ``upstream``."""
-    kind, loop, workers = request.param
-    environment = {"UPSTREAM": upstream.url, "WITH_VELITHON": "1" if kind == "velithon" else ""}
-    with GatewayProcess(f"gateway_apps:{kind}", loop=loop, workers=workers, environment=environment) as gateway:
+    yield from _serve(request, upstream)
+
+
+@pytest.fixture(scope="session", params=ASGI_SERVERS, ids=lambda server: f"{server[0]}-{server[3]}")
+def asgi_gateway(request: pytest.FixtureRequest, upstream: ScriptedUpstream) -> Iterator[GatewayProcess]:
+    """A running ASGI server with gateways before ``upstream``."""
+    yield from _serve(request, upstream)
+
+
+def _serve(request: pytest.FixtureRequest, upstream: ScriptedUpstream) -> Iterator[GatewayProcess]:
+    kind, loop, workers, server = request.param
+    environment = {"UPSTREAM": upstream.url, "FRAMEWORK": kind}
+    with GatewayProcess(
+        f"gateway_apps:{kind}", loop=loop, workers=workers, environment=environment, server=server
+    ) as gateway:
         yield gateway

@@ -21,13 +21,14 @@ PATIENT: Any = {"max_failures": 1_000_000, "max_retries": 0}
 everything = ProxyMiddleware(UPSTREAM, **PATIENT)
 alone = ProxyMiddleware(UPSTREAM, path_prefix="/api", **PATIENT)
 
-gateways = [
-    ProxyMiddleware(UPSTREAM, "/api", **PATIENT),
-    ProxyMiddleware([UPSTREAM], path_prefix="/strip/me/", strip_prefix=True, strategy="single", **PATIENT),
-    ProxyMiddleware(target_urls=UPSTREAM, path_prefix="/host", preserve_host=True, **PATIENT),
-    ProxyMiddleware(UPSTREAM, "/slow", timeout_ms=300, **PATIENT),
-    ProxyMiddleware(target_urls=DOWN, path_prefix="/down", **PATIENT),
+ARGUMENTS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+    ((UPSTREAM, "/api"), PATIENT),
+    (([UPSTREAM],), {"path_prefix": "/strip/me/", "strip_prefix": True, "strategy": "single", **PATIENT}),
+    ((), {"target_urls": UPSTREAM, "path_prefix": "/host", "preserve_host": True, **PATIENT}),
+    ((UPSTREAM, "/slow"), {"timeout_ms": 300, **PATIENT}),
+    ((), {"target_urls": DOWN, "path_prefix": "/down", **PATIENT}),
 ]
+gateways = [ProxyMiddleware(*arguments, **options) for arguments, options in ARGUMENTS]
 
 
 def seen(scope: Any) -> dict[str, object]:
@@ -86,4 +87,50 @@ def make_velithon() -> Any:
     return application
 
 
-velithon = make_velithon() if os.environ.get("WITH_VELITHON") else None
+async def inner_asgi(scope: Any, receive: Any, send: Any) -> None:
+    """What lies behind the gateways on ASGI."""
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    body = json.dumps({"pid": os.getpid(), "tasks": len(asyncio.all_tasks()), "path": scope["path"],
+                       "query": scope["query_string"].decode()}).encode()  # fmt: skip
+    headers = [(b"x-app", b"inner"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+asgi: Any = inner_asgi
+for gateway in reversed(gateways):
+    asgi = gateway(asgi)
+
+
+wrapped = asgi
+
+
+async def asgi(scope: Any, receive: Any, send: Any) -> None:
+    async def watching(message: Any) -> None:
+        if message["type"] == "lifespan.shutdown.complete":
+            await say_what_is_open()
+        await send(message)
+
+    await wrapped(scope, receive, watching)
+
+
+direct = ProxyMiddleware(UPSTREAM, "/api", app=inner_asgi, **PATIENT)
+
+
+def make_starlette() -> Any:
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    application = Starlette(routes=[Mount("/", inner_asgi)])
+    for arguments, options in reversed(ARGUMENTS):
+        application.add_middleware(ProxyMiddleware, *arguments, **options)
+    return application
+
+
+starlette = make_starlette() if os.environ.get("FRAMEWORK") == "starlette" else None
+velithon = make_velithon() if os.environ.get("FRAMEWORK") == "velithon" else None

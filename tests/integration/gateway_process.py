@@ -63,6 +63,9 @@ class Connection:
         if to_head or answer.status in (204, 304):
             return answer
         lengths = answer.values("content-length")
+        if answer.values("transfer-encoding"):
+            answer.body = self._chunked()
+            return answer
         assert lengths, f"a response without a length: {head!r}"
         body = bytearray(self._received)
         while len(body) < int(lengths[0]):
@@ -72,6 +75,20 @@ class Connection:
         self._received = bytes(body[int(lengths[0]) :])
         answer.body = bytes(body[: int(lengths[0])])
         return answer
+
+    def _chunked(self) -> bytes:
+        body = b""
+        while True:
+            while b"\r\n" not in self._received:
+                self._receive()
+            line, _, self._received = self._received.partition(b"\r\n")
+            size = int(line, 16)
+            while len(self._received) < size + 2:
+                self._receive()
+            body += self._received[:size]
+            self._received = self._received[size + 2 :]
+            if size == 0:
+                return body
 
     def _receive(self) -> None:
         data = self.socket.recv(65536)
@@ -103,14 +120,25 @@ class GatewayProcess:
         environment: dict[str, str] | None = None,
         folder: Path = HERE,
         options: Sequence[str] = (),
+        server: str = "granian-rsgi",
     ) -> None:
         self._holder = socket.socket()
         self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._holder.bind(("127.0.0.1", 0))
         self.port: int = self._holder.getsockname()[1]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 -- closed with the process
-        command = [sys.executable, "-m", "granian", "--interface", "rsgi", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--loop", loop, "--workers", str(workers), *options, app]
+        name, _, kind = server.partition("-")
+        if name != "granian":
+            self._holder.close()  # others do not share ports
+        command = [sys.executable, "-m", name]
+        if name == "granian":
+            command += ["--interface", kind, "--host", "127.0.0.1", "--port", str(self.port), "--loop", loop]
+            command += ["--workers", str(workers), *options, app]
+        elif name == "uvicorn":
+            command += ["--host", "127.0.0.1", "--port", str(self.port), "--loop", loop, "--http", kind]
+            command += ["--no-proxy-headers", *options, app]
+        else:
+            command += ["--bind", f"127.0.0.1:{self.port}", "--worker-class", loop, *options, app]
         self.process = subprocess.Popen(
             command,
             cwd=folder,

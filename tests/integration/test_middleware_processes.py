@@ -21,7 +21,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def start(kind: str, upstream: ScriptedUpstream, **options: object) -> GatewayProcess:
     environment = {
         "UPSTREAM": upstream.url,
-        "WITH_VELITHON": "1" if kind == "velithon" else "",
+        "FRAMEWORK": kind,
     }
     return GatewayProcess(f"gateway_apps:{kind}", environment=environment, **options)  # pyright: ignore
 

@@ -18,7 +18,8 @@ def test_all_header_lines_come_back(gateway: GatewayProcess, upstream: ScriptedU
     sent = [(name.lower(), value.strip().encode()) for name, _, value in (line.partition(":") for line in lines)]
     for name, _ in sent:
         assert answer.values(name) == [value for other, value in sent if other == name]
-    assert len(answer.lines) == len(sent) + 1
+    assert len(answer.lines) == len(sent) + 2
+    assert answer.values("via") == [b"1.1 velithon-proxy"]
     assert answer.values("content-length") == [b"1"]
 
 
@@ -30,7 +31,7 @@ def test_response_fields_of_the_connection_are_not_forwarded(
     upstream.answers(reply("200 OK", *lines, body=b"x"))
     names = {name for name, _ in gateway.get("/api/x").lines}
     assert b"x-kept" in names
-    assert names <= {b"x-kept", b"server", b"date", b"content-length"}
+    assert names <= {b"x-kept", b"server", b"date", b"content-length", b"via"}
 
 
 def test_header_values_in_utf8_pass_and_others_are_left_out(

@@ -21,7 +21,9 @@ def test_the_upstream_receives_the_request_as_it_was_sent(gateway: GatewayProces
     assert upstream.only_request().head == (
         b"GET /api/x?b=2&a=1 HTTP/1.1\r\n"
         b"Host: " + upstream.authority.encode() + b"\r\n"
-        b"accept: */*\r\nx-a: 1\r\nx-a: 3\r\nx-b: 2\r\ncookie: a=b; c"
+        b"accept: */*\r\nx-a: 1\r\nx-a: 3\r\nx-b: 2\r\ncookie: a=b; c\r\n"
+        b"x-forwarded-for: 127.0.0.1\r\nx-forwarded-proto: http\r\nx-forwarded-host: gateway.example:81\r\n"
+        b"x-forwarded-port: 81\r\nvia: 1.1 velithon-proxy"
     )
 
 

@@ -101,7 +101,7 @@ def test_unknown_and_missing_arguments_are_type_errors() -> None:
         ProxyMiddleware()  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="ProxyMiddleware: too many positional arguments"):
         ProxyMiddleware("http://up", *range(9))  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match="app must be an RSGI application, not a value of type str"):
+    with pytest.raises(TypeError, match="app must be an application, not a value of type str"):
         ProxyMiddleware("http://up", app="app")  # type: ignore[call-overload]
 
 

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from velithon_proxy import ProxyResponse
+from velithon_proxy._headers import Headers
 from velithon_proxy.middleware._answers import ClientGoneError, Refusal
-from velithon_proxy.middleware._gateway import Admitted, Gateway, Lines
+from velithon_proxy.middleware._fields import Lines
+from velithon_proxy.middleware._gateway import Admitted, Gateway
 
 HOST = ("host", "client.example")
 
@@ -20,8 +23,9 @@ def admit(
     authority: str | None = None,
     **options: Any,
 ) -> Admitted:
-    gateway = Gateway("http://up", **{"path_prefix": "/api", **options})
-    return gateway.admit(method, path, "", list(lines), http_version=http_version, authority=authority)
+    gateway = Gateway("http://up", **{"path_prefix": "/api", "via": None, **options})
+    admitted = gateway.admit(method, path, "", list(lines), http_version=http_version, authority=authority)
+    return admitted._replace(lines=[line for line in admitted.lines if not line[0].startswith("x-forwarded-")])
 
 
 def refused(*lines: tuple[str, str], **request: Any) -> int:
@@ -123,6 +127,13 @@ def test_the_cookies_of_http_2_are_joined_and_others_are_not() -> None:
     assert admit(("cookie", "a=1"), http_version="2", authority="a").lines == [("cookie", "a=1")]
 
 
+class WholeResponse(ProxyResponse):
+    """A stream whose body has come with its head."""
+
+    def _take_whole(self) -> bytes:
+        return self.body
+
+
 class RecordingClient:
     """Takes the place of the client of a gateway."""
 
@@ -130,9 +141,9 @@ class RecordingClient:
         self.calls: list[tuple[object, ...]] = []
         self.closed = False
 
-    async def _forward(self, *arguments: object, gateway: bool, preserve_host: bool) -> str:
-        self.calls.append((*arguments, gateway, preserve_host))
-        return "response"
+    async def _open_stream(self, *arguments: object) -> ProxyResponse:
+        self.calls.append(arguments)
+        return WholeResponse(201, Headers([("a", "b")]).packed, b"body", "http://up", 0)
 
     def close(self) -> None:
         self.closed = True
@@ -143,7 +154,7 @@ async def test_a_body_of_another_length_is_never_forwarded(length: int, body: by
     gateway, client = Gateway("http://up"), RecordingClient()
     gateway._client = client  # type: ignore[assignment]
     with pytest.raises(Refusal) as raised:
-        await gateway.forward("POST", Admitted("/", [], length), body)
+        await gateway.open("POST", Admitted("/", [], length), body)
     assert raised.value.status == 400
     assert client.calls == []
 
@@ -153,11 +164,12 @@ async def test_a_body_of_another_length_is_never_forwarded(length: int, body: by
 async def test_an_admitted_request_is_handed_to_the_client_as_it_is(
     length: int | None, body: bytes, preserve: bool
 ) -> None:
-    gateway, client = Gateway("http://up", preserve_host=preserve), RecordingClient()
+    gateway, client = Gateway("http://up", preserve_host=preserve, via=None), RecordingClient()
     gateway._client = client  # type: ignore[assignment]
     lines = [("a", "1"), ("a", "2")]
-    assert await gateway.forward("POST", Admitted("/x?y", lines, length), body) == "response"  # type: ignore[comparison-overlap]
-    assert client.calls == [("POST", "/x?y", lines, body, True, preserve)]
+    reply = await gateway.open("POST", Admitted("/x?y", lines, length, b"key"), body)
+    assert reply == (201, [("a", "b")], b"body", None, "http://up")
+    assert client.calls == [("POST", "/x?y", lines, body, 3 if preserve else 1, b"key")]
 
 
 def test_nobody_is_told_when_the_client_is_gone() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from velithon_proxy import ConnectError, ProxyResponse
 from velithon_proxy._headers import Headers
-from velithon_proxy.middleware import _rsgi
+from velithon_proxy.middleware import _clients
 from velithon_proxy.middleware._gateway import Gateway
 from velithon_proxy.middleware._rsgi import RSGIGateway
 
@@ -76,7 +76,7 @@ class Client:
         self.cancelled = False
         self.calls = 0
 
-    async def _forward(self, *_: object, gateway: bool, preserve_host: bool) -> Any:
+    async def _open_stream(self, *_: object) -> Any:
         self.calls += 1
         self.called.set()
         if self.outcome is None:
@@ -90,12 +90,19 @@ class Client:
         return self.outcome
 
 
+class WholeResponse(ProxyResponse):
+    """A stream whose body has come with its head."""
+
+    def _take_whole(self) -> bytes:
+        return self.body
+
+
 def response(status: int = 200, *lines: tuple[str, str | bytes], body: bytes = b"body") -> ProxyResponse:
-    return ProxyResponse(status, Headers(lines).packed, body, "http://up", 0)
+    return WholeResponse(status, Headers(lines).packed, body, "http://up", 0)
 
 
 def adapter(client: Client, app: object = None) -> RSGIGateway:
-    gateway = Gateway("http://up", "/api")
+    gateway = Gateway("http://up", "/api", via=None)
     gateway._client = client  # type: ignore[assignment]
     return RSGIGateway(gateway, app)
 
@@ -171,7 +178,7 @@ async def test_an_outer_cancellation_goes_on() -> None:
 async def test_a_client_that_leaves_cancels_its_request(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_rsgi, "_WATCH_AFTER", 0.0)
+    monkeypatch.setattr(_clients, "_WATCH_AFTER", 0.0)
     client, protocol = Client(), Protocol(leaves=asyncio.Event())
     with caplog.at_level(logging.INFO, "velithon_proxy"):
         task = asyncio.create_task(adapter(client).__rsgi__(Scope(), protocol))
@@ -185,7 +192,7 @@ async def test_a_client_that_leaves_cancels_its_request(
 
 
 async def test_an_outer_cancellation_goes_on_also_when_the_client_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rsgi, "_WATCH_AFTER", 0.0)
+    monkeypatch.setattr(_clients, "_WATCH_AFTER", 0.0)
     client, protocol = Client(), Protocol(leaves=asyncio.Event())
     task = asyncio.create_task(adapter(client).__rsgi__(Scope(), protocol))
     await protocol.watched.wait()
@@ -197,11 +204,11 @@ async def test_an_outer_cancellation_goes_on_also_when_the_client_leaves(monkeyp
 
 
 async def test_watching_ends_with_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rsgi, "_WATCH_AFTER", 0.0)
+    monkeypatch.setattr(_clients, "_WATCH_AFTER", 0.0)
     protocol = Protocol(leaves=asyncio.Event())
 
     class Slow(Client):
-        async def _forward(self, *_: object, gateway: bool, preserve_host: bool) -> Any:
+        async def _open_stream(self, *_: object) -> Any:
             await protocol.watched.wait()
             return response()
 
@@ -214,7 +221,7 @@ async def test_watching_ends_with_the_request(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_quick_request_is_never_watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rsgi, "_WATCH_AFTER", 0.0)
+    monkeypatch.setattr(_clients, "_WATCH_AFTER", 0.0)
     protocol = Protocol(leaves=asyncio.Event())
     await adapter(Client(response()))(Scope(), protocol)
     for _ in range(3):  # turns of the loop, in which a timer that still runs would fire
@@ -223,11 +230,11 @@ async def test_a_quick_request_is_never_watched(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_connection_that_cannot_be_watched_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rsgi, "_WATCH_AFTER", 0.0)
+    monkeypatch.setattr(_clients, "_WATCH_AFTER", 0.0)
     protocol = Protocol(leaves=None)
 
     class Slow(Client):
-        async def _forward(self, *_: object, gateway: bool, preserve_host: bool) -> Any:
+        async def _open_stream(self, *_: object) -> Any:
             await protocol.watched.wait()
             await asyncio.sleep(0)
             return response()

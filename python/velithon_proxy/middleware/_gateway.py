@@ -1,23 +1,21 @@
 """What a gateway decides about a request, whatever server and framework it comes from.
 
-An adapter (``_rsgi.py``) asks it in this order: ``matches``, ``admit``, ``forward``, and ``fail`` when one of them
-raised. It owns the connections to the upstream: one client, started by the first request of each process.
+An adapter (``_rsgi.py``, ``_asgi.py``) asks it in this order: ``matches``, ``admit``, ``open``, and ``fail`` when one
+of them raised. It owns the connections to the upstreams: one client, started by the first request of each process.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from .._balancer import ProxyLoadBalancer
 from .._errors import ConfigurationError, ProxyError
-from .._response import ProxyResponse
+from .._stream import StreamResponse
 from . import _paths
 from ._answers import Answer, ClientGoneError, Refusal, answer_to, log_failure
-
-Lines: TypeAlias = list[tuple[str, str]]
-"""Header lines of a request in order; names in lower case."""
+from ._fields import FieldRules, FieldsInput, Lines, Peer
 
 Transform: TypeAlias = Callable[[Any], Any]
 
@@ -26,12 +24,15 @@ Transform: TypeAlias = Callable[[Any], Any]
 _authority: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&()*+=%]+)(?::([0-9]{0,5}))?").fullmatch
 _is_length: Final = re.compile(r"[0-9]{1,18}").fullmatch
 
+_GATEWAY: Final = 1  # VP_FLAG_GATEWAY and VP_FLAG_PRESERVE_HOST of capi/abi.h
+_PRESERVE_HOST: Final = 2
+
 _ALLOW: Final = (("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
 
 _POOL_OPTIONS: Final = frozenset(
     {
-        *("health", "backups", "hash_on", "slow_start", "panic_threshold", "wait_for_healthy", "timeouts", "limits"),
+        *("health", "backups", "slow_start", "panic_threshold", "wait_for_healthy", "timeouts", "limits"),
         *("retry", "breaker", "tls", "max_request_body", "max_response_body", "on_state_change"),
     }
 )
@@ -47,6 +48,18 @@ class Admitted(NamedTuple):
     """The header lines to forward."""
     length: int | None
     """Bytes of body that the client announced: 0 if it sends none, ``None`` if it did not say how many."""
+    key: bytes | None = None
+    """Of the strategy ``consistent_hash``."""
+
+
+class Reply(NamedTuple):
+    """A response to hand on: whole, or with a body that is still to come."""
+
+    status: int
+    lines: Lines
+    body: bytes | None
+    stream: StreamResponse | None
+    target: str
 
 
 class Gateway:
@@ -71,6 +84,15 @@ class Gateway:
         max_failures: int = 5,
         recovery_timeout_ms: int = 60000,
         health_check_url: str | None = None,
+        hash_on: str | None = None,
+        upstream_path_prefix: str = "",
+        trusted_proxies: Iterable[str] = (),
+        forwarded: bool = False,
+        via: str | None = "velithon-proxy",
+        add_request_headers: FieldsInput = None,
+        remove_request_headers: Iterable[str] = (),
+        add_response_headers: FieldsInput = None,
+        remove_response_headers: Iterable[str] = (),
         **pool: Any,
     ) -> None:
         unknown = sorted(pool.keys() - _POOL_OPTIONS)
@@ -82,11 +104,24 @@ class Gateway:
         self._preserve_host = _flag("preserve_host", preserve_host)
         self._strip_prefix = _flag("strip_prefix", strip_prefix)
         self._prefix: Final = _paths.parse_prefix(path_prefix)
+        self._above: Final = _paths.parse_above(upstream_path_prefix)
+        self._rules: Final = FieldRules(
+            prefix=self._prefix if self._strip_prefix else "",
+            trusted_proxies=trusted_proxies,
+            forwarded=_flag("forwarded", forwarded),
+            via=via,
+            add_request_headers=add_request_headers,
+            remove_request_headers=remove_request_headers,
+            add_response_headers=add_response_headers,
+            remove_response_headers=remove_response_headers,
+        )
+        self._hash_client: Final = hash_on == "client"
         self._options: dict[str, Any] = {
             "targets": target_urls,
             "strategy": strategy,
             "weights": weights,
             "health_check_url": health_check_url,
+            "hash_on": "key" if self._hash_client else hash_on,
             "timeout_ms": timeout_ms,
             "max_retries": max_retries,
             "max_failures": max_failures,
@@ -108,12 +143,27 @@ class Gateway:
         """The path prefix, percent-decoded, without a trailing slash except for the root."""
         return self._prefix or "/"
 
-    def matches(self, path: str) -> bool:
-        """Whether a request for ``path`` (percent-decoded once) is this gateway's."""
-        return _paths.matches(self._prefix, path)
+    def matches(self, path: str, raw: str | None = None) -> bool:
+        """Whether a request is this gateway's.
+
+        Args:
+            path: percent-decoded once.
+            raw: the path as it was sent, if the server says so: then that counts.
+        """
+        return _paths.matches(self._prefix, path) if raw is None else _paths.raw_matches(self._prefix, raw)
 
     def admit(
-        self, method: str, path: str, query: str, lines: Lines, *, http_version: str, authority: str | None
+        self,
+        method: str,
+        path: str,
+        query: str,
+        lines: Lines,
+        *,
+        http_version: str,
+        authority: str | None,
+        raw: str | None = None,
+        address: str | None = None,
+        scheme: str = "http",
     ) -> Admitted:
         """Check what can be checked of a request before its body is read.
 
@@ -124,6 +174,9 @@ class Gateway:
             lines: all header lines.
             http_version: ``"1"`` or ``"1.0"``, ``"1.1"``, ``"2"``.
             authority: of the request target if it has one: an absolute URL, or any target in HTTP/2.
+            raw: the path as it was sent, if the server says so.
+            address: IP address of the connection's other end.
+            scheme: of the request.
 
         Raises:
             Refusal: the gateway answers the request itself.
@@ -135,7 +188,8 @@ class Gateway:
             raise Refusal(405, "TRACE is not forwarded", _ALLOW)
         target = path
         if path != "*" or method != "OPTIONS":
-            target = _paths.request_target(self._prefix, path, query, strip=self._strip_prefix)
+            write, given = (_paths.request_target, path) if raw is None else (_paths.raw_target, raw)
+            target = write(self._prefix, given, query, strip=self._strip_prefix, above=self._above)
 
         hosts: list[str] = []
         lengths: list[str] = []
@@ -162,20 +216,29 @@ class Gateway:
             lines = [("host", authority), *(line for line in lines if line[0] != "host")]
         if http2:
             lines = _join_cookies(lines)
-        return Admitted(target, lines, length)
+        peer = Peer(address, scheme, authority or (hosts[0] if hosts else ""))
+        key = None
+        if self._hash_client:
+            chain = [value for name, value in lines if name == "x-forwarded-for"]
+            key = (self._rules.trusted.client(address, chain) or "").encode()
+        return Admitted(target, self._rules.request(method, lines, peer), length, key)
 
-    async def forward(self, method: str, admitted: Admitted, body: bytes) -> ProxyResponse:
-        """Send the request upstream and return the whole response.
+    async def open(self, method: str, admitted: Admitted, body: bytes | AsyncIterator[bytes]) -> Reply:
+        """Send the request upstream and return the response as soon as its head is there.
 
         Raises:
             Refusal: the body is not the one that was announced.
             ProxyError, ValueError: see :meth:`ProxyClient.forward_request`.
         """
-        if admitted.length is not None and len(body) != admitted.length:
+        if isinstance(body, bytes) and admitted.length is not None and len(body) != admitted.length:
             raise Refusal(400, "the body has another length than the request says")
-        return await self._client._forward(  # pyright: ignore[reportPrivateUsage] -- made for this caller
-            method, admitted.target, admitted.lines, body, gateway=True, preserve_host=self._preserve_host
+        flags = _GATEWAY | (_PRESERVE_HOST if self._preserve_host else 0)
+        response = await self._client._open_stream(  # pyright: ignore[reportPrivateUsage] -- made for this caller
+            method, admitted.target, admitted.lines, body, flags, admitted.key
         )
+        lines = self._rules.response(response.headers.multi_items())
+        whole = response._take_whole()  # pyright: ignore[reportPrivateUsage]
+        return Reply(response.status, lines, whole, None if whole is not None else response, response.target)
 
     def fail(self, error: Exception, *, method: str, path: str) -> Answer | None:
         """Log a failure and return what to tell the client; ``None`` if there is nobody left to tell."""

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
-from collections.abc import Awaitable, Sequence
-from typing import Any, Final, overload
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any, Final, cast, overload
 
+from ._asgi import ASGIApp, ASGIGateway
+from ._fields import FieldsInput
 from ._gateway import Gateway, Transform
 from ._rsgi import RSGIApp, RSGIGateway, RSGIHTTPProtocol, RSGIScope
+
+
+class WrappedApp(RSGIGateway):
+    """An application with a gateway before it, for servers of either kind."""
+
+    def __init__(self, gateway: Gateway, app: Any) -> None:
+        super().__init__(gateway, app)
+        self._asgi = ASGIGateway(gateway, app)
+
+    async def __call__(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, scope: Any, receive: Any, send: Any = None, /
+    ) -> None:
+        """Serve a request of RSGI (two arguments) or ASGI (three)."""
+        await (self.__rsgi__(scope, receive) if send is None else self._asgi(scope, receive, send))
 
 
 class ProxyMiddleware:
@@ -37,11 +54,19 @@ class ProxyMiddleware:
         strip_prefix: leave ``path_prefix`` out of the path that is sent.
         transform_request, transform_response: not available in this version.
         weights, max_failures, recovery_timeout_ms, health_check_url: as for :class:`ProxyLoadBalancer`.
-        pool: ``health``, ``backups``, ``hash_on``, ``slow_start``, ``panic_threshold``, ``wait_for_healthy``,
+        pool: ``health``, ``backups``, ``slow_start``, ``panic_threshold``, ``wait_for_healthy``,
             ``timeouts``, ``limits``, ``retry``, ``breaker``, ``tls``, ``max_request_body``, ``max_response_body``,
             ``on_state_change``: as for :class:`ProxyLoadBalancer`.
-        app: the RSGI application that gets the other requests. ``None``: they are answered with 404. Frameworks that
-            construct a middleware themselves give it as the first argument.
+        hash_on: as for :class:`ProxyLoadBalancer`, and ``"client"`` for the address of the client.
+        upstream_path_prefix: path to put in front of the one that is sent.
+        trusted_proxies: addresses and networks of proxies in front, whose ``X-Forwarded-*`` fields are believed;
+            ``"unix"`` for peers on a unix socket, ``"*"`` for everybody. From others they are dropped.
+        forwarded: send ``Forwarded`` (RFC 7239) as well.
+        via: the name of this gateway in ``Via``; ``None`` sends none and detects no loops.
+        add_request_headers, add_response_headers: fields to set; they replace those of the same name.
+        remove_request_headers, remove_response_headers: names of fields to leave out.
+        app: the RSGI or ASGI application that gets the other requests. ``None``: they are answered with 404.
+            Frameworks that construct a middleware themselves give it as the first argument.
 
     Raises:
         ConfigurationError: an argument is of the wrong type or out of range; a ``ValueError``.
@@ -72,14 +97,23 @@ class ProxyMiddleware:
         max_failures: int = 5,
         recovery_timeout_ms: int = 60000,
         health_check_url: str | None = None,
-        app: RSGIApp | None = None,
+        hash_on: str | None = None,
+        upstream_path_prefix: str = "",
+        trusted_proxies: Iterable[str] = (),
+        forwarded: bool = False,
+        via: str | None = "velithon-proxy",
+        add_request_headers: FieldsInput = None,
+        remove_request_headers: Iterable[str] = (),
+        add_response_headers: FieldsInput = None,
+        remove_response_headers: Iterable[str] = (),
+        app: RSGIApp | ASGIApp | None = None,
         **pool: Any,
     ) -> None: ...
 
     @overload
     def __init__(
         self,
-        app: RSGIApp,
+        app: RSGIApp | ASGIApp,
         /,
         target_urls: str | Sequence[str],
         path_prefix: str = "/",
@@ -95,6 +129,15 @@ class ProxyMiddleware:
         max_failures: int = 5,
         recovery_timeout_ms: int = 60000,
         health_check_url: str | None = None,
+        hash_on: str | None = None,
+        upstream_path_prefix: str = "",
+        trusted_proxies: Iterable[str] = (),
+        forwarded: bool = False,
+        via: str | None = "velithon-proxy",
+        add_request_headers: FieldsInput = None,
+        remove_request_headers: Iterable[str] = (),
+        add_response_headers: FieldsInput = None,
+        remove_response_headers: Iterable[str] = (),
         **pool: Any,
     ) -> None: ...
 
@@ -104,7 +147,7 @@ class ProxyMiddleware:
         if app is None and args and (callable(args[0]) or hasattr(args[0], "__rsgi__")):
             app, args = args[0], args[1:]
         if app is not None and not (callable(app) or hasattr(app, "__rsgi__")):
-            raise TypeError(f"app must be an RSGI application, not a value of type {type(app).__name__}")
+            raise TypeError(f"app must be an application, not a value of type {type(app).__name__}")
         try:
             bound = _PARAMETERS.bind(*args, **kwargs)
         except TypeError as error:
@@ -114,16 +157,24 @@ class ProxyMiddleware:
         except TypeError as error:
             raise TypeError(f"ProxyMiddleware: {error}") from None
         self._rsgi = RSGIGateway(self._gateway, app)
+        self._asgi = ASGIGateway(self._gateway, cast("ASGIApp | None", app))
 
     @overload
-    def __call__(self, app: RSGIApp, /) -> RSGIGateway: ...
+    def __call__(self, app: RSGIApp | ASGIApp, /) -> WrappedApp: ...
     @overload
     def __call__(self, scope: RSGIScope, protocol: RSGIHTTPProtocol, /) -> Awaitable[None]: ...
-    def __call__(self, *args: Any) -> RSGIGateway | Awaitable[None]:
-        """Put the gateway before an application (one argument), or serve a request (two)."""
-        if len(args) == 1:
-            return RSGIGateway(self._gateway, args[0])
-        return self._rsgi.__rsgi__(*args)
+    @overload
+    def __call__(self, scope: Any, receive: Any, send: Any, /) -> Awaitable[None]: ...
+    def __call__(self, first: Any, /, *rest: Any) -> Any:
+        """Put the gateway before an application (one argument), or serve a request of RSGI (two) or ASGI (three)."""
+        if len(rest) == 2:
+            return self._asgi(first, *rest)
+        if rest:
+            return self._rsgi.__rsgi__(first, *rest)
+        if isinstance(first, dict):
+            # Servers take what is no coroutine function for the second version of ASGI: first the scope alone.
+            return functools.partial(self._asgi, cast("dict[str, Any]", first))
+        return WrappedApp(self._gateway, first)
 
     def __rsgi__(self, scope: RSGIScope, protocol: RSGIHTTPProtocol) -> Awaitable[None]:
         """Serve one RSGI request."""

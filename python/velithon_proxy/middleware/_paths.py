@@ -18,6 +18,8 @@ _PCHAR: Final = "-._~!$&'()*+,;=:@/"
 _is_plain: Final = re.compile(rf"[A-Za-z0-9{re.escape(_PCHAR)}]*").fullmatch
 # U+FFFD is what a server makes of bytes that are not UTF-8: which ones, nobody can tell any more.
 _AMBIGUOUS: Final = re.compile("[\x00-\x1f\x7f\ufffd]")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
+_is_sendable: Final = re.compile(r"[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]*").fullmatch
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # Some upstreams read a backslash as a slash, also when it was sent as %5C.
 _SEPARATOR: Final = re.compile(r"[/\\]")
@@ -52,12 +54,27 @@ def parse_prefix(value: object) -> str:
     return prefix
 
 
+def parse_above(value: object) -> str:
+    """Check ``upstream_path_prefix`` and return it percent-encoded and without a trailing slash.
+
+    Raises:
+        ConfigurationError: as for :func:`parse_prefix`.
+    """
+    if value in ("", None):
+        return ""
+    try:
+        return quote(parse_prefix(value), safe=_PCHAR)
+    except ConfigurationError as error:
+        message = str(error).replace("path_prefix", "upstream_path_prefix", 1)
+        raise ConfigurationError(message, field="upstream_path_prefix") from None
+
+
 def matches(prefix: str, path: str) -> bool:
     """Whether a decoded path lies at or below a parsed prefix, compared by whole segments."""
     return path.startswith(prefix) and (len(path) == len(prefix) or not prefix or path[len(prefix)] == "/")
 
 
-def request_target(prefix: str, path: str, query: str, *, strip: bool) -> str:
+def request_target(prefix: str, path: str, query: str, *, strip: bool, above: str = "") -> str:
     """Write the target to send upstream, in origin-form (RFC 9112 section 3.2.1).
 
     Args:
@@ -65,6 +82,7 @@ def request_target(prefix: str, path: str, query: str, *, strip: bool) -> str:
         path: the path, percent-decoded once.
         query: without its question mark; passed on byte for byte.
         strip: leave the prefix out.
+        above: path to put in front, percent-encoded.
 
     Raises:
         Refusal: 400, the path cannot be written again unambiguously or its dot segments lead out of the prefix.
@@ -80,6 +98,41 @@ def request_target(prefix: str, path: str, query: str, *, strip: bool) -> str:
         path = path[len(prefix) :] or "/"
     if not plain:
         path = quote(path, safe=_PCHAR)
+    path = above + path
+    return f"{path}?{query}" if query else path
+
+
+def raw_matches(prefix: str, raw: str) -> bool:
+    """Whether a path that is still percent-encoded lies at or below a parsed prefix, compared by whole segments."""
+    if not prefix:
+        return True
+    if "%" not in raw:
+        return matches(prefix, raw)
+    segments, wanted = raw.split("/"), prefix.split("/")
+    return [unquote(segment) for segment in segments[: len(wanted)]] == wanted
+
+
+def raw_target(prefix: str, raw: str, query: str, *, strip: bool, above: str = "") -> str:
+    """Write the target to send upstream, for servers that hand over the path as it was sent: byte for byte.
+
+    Args:
+        raw: the path, percent-encoded; it matches.
+        prefix, query, strip, above: as for :func:`request_target`.
+
+    Raises:
+        Refusal: 400, see :func:`request_target`.
+    """
+    if not raw.startswith("/"):
+        raise Refusal(400, "the request target is not a path")
+    if _CONTROL.search(unquote(raw)) is not None:
+        raise Refusal(400, "the path has a control character")
+    rest = "/".join(raw.split("/")[prefix.count("/") + 1 :])
+    if ".." in unquote(rest) and _leaves(unquote(rest)):
+        raise Refusal(400, "the path has dot segments that lead out of it")
+    path = f"/{rest}" if strip else raw
+    if _is_sendable(path) is None:  # a server has let through what no URL has: a blank, a quote, bytes above ASCII
+        path = quote(path, safe=_PCHAR + "%")
+    path = above + path
     return f"{path}?{query}" if query else path
 
 

@@ -4,21 +4,23 @@ The objects are those of RSGI 1.x; Velithon's wrappers of them have the same met
 
 - The path arrives percent-decoded, so ``%2F`` and ``/`` are one (see ``_paths.py``).
 - Header values are text in UTF-8: fields of a request with other bytes are missing, those of a response are left out.
-- A response cannot be aborted after its start, so it starts when the upstream's is complete.
+- A response cannot be aborted after its start. One that breaks off later is seen to be cut off if it has a
+  ``Content-Length``, and looks complete without.
+- A body without a length is read as a whole: an upload that was broken off could not be told from a complete one.
+- Nothing holds the upstream back when the client reads slowly: the server keeps what it has been given.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Protocol, TypeAlias, cast
 
-from .._response import ProxyResponse
+from .._errors import ProxyError
 from ._answers import Answer, ClientGoneError, Refusal, logger
-from ._gateway import Gateway, Lines
-
-_WATCH_AFTER: Final = 0.01
-"""Seconds after which a request is slow enough to watch whether its client still waits; watching has a price."""
+from ._clients import ClientWatch
+from ._fields import Lines
+from ._gateway import Gateway, Reply
 
 
 class RSGIHeaders(Protocol):
@@ -108,6 +110,10 @@ class RSGIGateway:
 
     async def _forward(self, scope: RSGIScope, protocol: RSGIHTTPProtocol) -> None:
         method, path, gateway = scope.method, scope.path, self._gateway
+        watch: ClientWatch | None = None
+        reply: Reply | None = None
+        answer: Answer | None = None
+        begun = False
         try:
             admitted = gateway.admit(
                 method,
@@ -116,87 +122,139 @@ class RSGIGateway:
                 scope.headers.items(),
                 http_version=scope.http_version,
                 authority=scope.authority,
+                address=_address(getattr(scope, "client", None)),
+                scheme=getattr(scope, "scheme", "http"),
             )
-            body = b"" if admitted.length == 0 else await _read(protocol)
-            watch = _ClientWatch(protocol)
+            body = await _body(protocol, admitted.length)
+            watch = ClientWatch(protocol.client_disconnect)
             try:
-                response = await gateway.forward(method, admitted, body)
+                reply = await gateway.open(method, admitted, body)
+                lines = _as_utf8(reply.lines, reply.target)
+                if reply.stream is None:
+                    answer = Answer(reply.status, lines, reply.body or b"")
+                else:
+                    pieces = reply.stream.aiter_raw()
+                    events = any(name.lower() == "content-type" and "event-stream" in value for name, value in lines)
+                    held, ahead = await _collect(pieces, events)
+                    if ahead is None:
+                        answer = Answer(reply.status, lines, b"".join(held))
+                    else:
+                        begun = True
+                        await _stream(protocol, reply.status, lines, held, ahead, pieces)
             except asyncio.CancelledError:
                 if not watch.was_the_reason():
                     raise
                 raise ClientGoneError("the client left before the upstream had answered") from None
-            finally:
-                watch.end()
-            answer = _answer_of(response)
         except Exception as error:
             answer = gateway.fail(error, method=method, path=path)
+            if begun:
+                answer = None  # RSGI can neither take a response back nor break it off
+        finally:
+            if watch is not None:
+                watch.end()
+            if reply is not None and reply.stream is not None:
+                await reply.stream.aclose()
         _respond(protocol, answer)
 
     def __repr__(self) -> str:
         return f"<RSGIGateway {self._gateway!r}>"
 
 
-class _ClientWatch:
-    """Cancels the running task if the client goes away while it waits for an upstream.
+_BUFFERED: Final = 65_536
+"""A body of up to so many bytes is read as a whole: a request can be sent again then, a response be refused."""
+_PATIENCE: Final = 0.01
+"""Seconds in which a response may become complete before it is handed on piece by piece."""
 
-    Nothing happens in the first moments, which is all that most requests need: waiting for the client costs a task
-    and a wake-up of the server's own threads. A client that left before is noticed then.
+
+async def _body(protocol: RSGIHTTPProtocol, length: int | None) -> bytes | AsyncIterator[bytes]:
+    """The body of a request: as it comes if its length is known, else as a whole.
+
+    Iterating over the protocol takes an aborted upload for a complete one: without a length nobody could tell.
     """
-
-    __slots__ = ("_fired", "_protocol", "_task", "_timer", "_watcher")
-
-    def __init__(self, protocol: RSGIHTTPProtocol) -> None:
-        self._protocol = protocol
-        self._task = asyncio.current_task()
-        self._watcher: asyncio.Task[None] | None = None
-        self._fired = False
-        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER, self._start)
-
-    def end(self) -> None:
-        """Stop watching. A waiter that stays behind would take the news of a later request of its connection."""
-        self._timer.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
-
-    def was_the_reason(self) -> bool:
-        """Whether a cancellation came from here alone, which ends it; otherwise it must go on."""
-        return self._fired and self._task is not None and self._task.uncancel() == 0
-
-    def _start(self) -> None:
-        self._watcher = asyncio.get_running_loop().create_task(self._wait())
-
-    async def _wait(self) -> None:
-        try:
-            await self._protocol.client_disconnect()
-        except Exception:
-            # A wrapper without this method, or a server that has given the connection up already.
-            logger.debug("cannot watch the client's connection", exc_info=True)
-            return
-        # Granian's experimental tasks in Rust cannot be cancelled; then the upstream finishes for nobody.
-        if self._task is not None and self._task.cancel():
-            self._fired = True
-
-
-async def _read(protocol: RSGIHTTPProtocol) -> bytes:
-    """Read the whole body. Iterating over it instead would take an aborted upload for a complete one."""
+    if length == 0:
+        return b""
+    if length is not None and length > _BUFFERED and hasattr(protocol, "__aiter__"):
+        return _pieces(protocol, length)
     try:
         return await protocol()
     except Exception as error:
         raise Refusal(400, "the body ended early") from error
 
 
-def _answer_of(response: ProxyResponse) -> Answer:
-    """Put a response into the form of RSGI, whose header values are text in UTF-8."""
-    lines = response.headers.multi_items()
-    for _, value in lines:
-        if not value.isascii():
-            lines = _as_utf8(lines, response.target)
+async def _pieces(protocol: Any, length: int) -> AsyncIterator[bytes]:
+    received = 0
+    async for piece in protocol:
+        received += len(piece)
+        if received > length:
             break
-    return Answer(response.status, lines, response.body)
+        yield piece
+    if received != length:
+        raise Refusal(400, "the body has another length than the request says")
+
+
+async def _collect(pieces: AsyncIterator[bytes], events: bool) -> tuple[list[bytes], asyncio.Future[bytes] | None]:
+    """Wait a moment for the whole body of a response.
+
+    A response that was not started can still become a 502: what breaks off at once is never a short success. Returns
+        what has
+    come, and the wait for the next piece; ``None`` if nothing more will.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + (0 if events else _PATIENCE)
+    held: list[bytes] = []
+    while True:
+        ahead = asyncio.ensure_future(anext(pieces, b""))
+        try:
+            done, _ = await asyncio.wait((ahead,), timeout=end - loop.time())
+        except asyncio.CancelledError:
+            ahead.cancel()
+            raise
+        if not done:
+            return held, ahead
+        piece = ahead.result()
+        if not piece:
+            return held, None
+        held.append(piece)
+        if sum(map(len, held)) >= _BUFFERED:
+            return held, asyncio.ensure_future(anext(pieces, b""))
+
+
+async def _stream(
+    protocol: RSGIHTTPProtocol, status: int, lines: Lines, held: list[bytes], ahead: asyncio.Future[bytes],
+    pieces: AsyncIterator[bytes],
+) -> None:  # fmt: skip
+    """Hand a response on as it comes. Velithon's wrapper has no such method; its headers are kept."""
+    raw: Any = getattr(protocol, "_protocol", protocol)
+    extra: Lines = getattr(protocol, "_headers", [])
+    try:
+        transport = raw.response_stream(status, [*extra, *lines])
+        while True:
+            for piece in held:
+                await transport.send_bytes(piece)
+            piece = await ahead
+            if not piece:
+                return
+            held = [piece]
+            ahead = asyncio.ensure_future(anext(pieces, b""))
+    except ProxyError:
+        raise
+    except Exception as error:
+        raise ClientGoneError("the client left in the middle of the response") from error
+    finally:
+        ahead.cancel()
+
+
+def _address(client: str | None) -> str | None:
+    """The IP address in ``scope.client``, ``"address:port"``."""
+    if not client:
+        return None
+    return client.rpartition(":")[0].strip("[]") or None
 
 
 def _as_utf8(lines: Lines, target: str) -> Lines:
     """Read the bytes of each value as UTF-8, which the server writes again; fields with other bytes are left out."""
+    if all(value.isascii() for _, value in lines):
+        return lines
     kept: Lines = []
     for name, value in lines:
         try:

@@ -1,0 +1,176 @@
+"""ASGI: how uvicorn, hypercorn, Granian and the frameworks on them hand a request over and take the response."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any, Final, TypeAlias
+
+from .._stream import StreamResponse
+from ._answers import Answer, ClientGoneError, Refusal
+from ._clients import ClientWatch
+from ._gateway import Gateway, Reply
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Any]]
+Send: TypeAlias = Callable[[Any], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_BUFFERED: Final = 65_536
+"""A body of up to so many bytes is read as a whole, so that it can be sent again."""
+
+
+class ASGIGateway:
+    """An ASGI application that forwards what its gateway matches and leaves the rest to another application.
+
+    Args:
+        gateway: decides and forwards. It is closed when the lifespan of the application ends.
+        app: gets every other request, untouched. ``None`` answers them with 404.
+    """
+
+    def __init__(self, gateway: Gateway, app: ASGIApp | None = None) -> None:
+        self._gateway = gateway
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._live(scope, receive, send)
+            return
+        raw = _raw_path(scope)
+        matched = kind in ("http", "websocket") and self._gateway.matches(scope["path"], raw)
+        if not matched and self._app is not None:
+            await self._app(scope, receive, send)
+        elif kind == "websocket":
+            await send({"type": "websocket.close", "code": 1011 if matched else 1008})
+        elif matched:
+            await self._forward(scope, raw, receive, send)
+        else:
+            refusal = Refusal(404, "nothing is served here")
+            await _answer(send, self._gateway.fail(refusal, method=scope["method"], path=scope["path"]))
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application live its life, and close the gateway at the end of it."""
+
+        async def watching(message: Any) -> None:
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                self._gateway.close()
+            await send(message)
+
+        if self._app is not None:
+            await self._app(scope, receive, watching)
+            return
+        while True:
+            message = await receive()
+            await watching({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+
+    async def _forward(self, scope: Scope, raw: str | None, receive: Receive, send: Send) -> None:
+        method, path, gateway = scope["method"], scope["path"], self._gateway
+        watch: ClientWatch | None = None
+        reply: Reply | None = None
+        answer: Answer | None = None
+        client = scope.get("client")
+        incoming = _Incoming(receive)
+        try:
+            admitted = gateway.admit(
+                method,
+                path,
+                scope["query_string"].decode("latin-1"),
+                [(name.decode("latin-1"), value.decode("latin-1").strip(" \t")) for name, value in scope["headers"]],
+                http_version=scope["http_version"],
+                authority=None,
+                raw=raw,
+                address=client[0] if client else None,
+                scheme=scope.get("scheme", "http"),
+            )
+            body = await incoming.body(admitted.length)
+            watch = ClientWatch(incoming.gone)
+            try:
+                reply = await gateway.open(method, admitted, body)
+                if reply.stream is None:
+                    answer = Answer(reply.status, reply.lines, reply.body or b"")
+                else:
+                    await _stream(send, reply, reply.stream)
+            except asyncio.CancelledError:
+                if not watch.was_the_reason():
+                    raise
+                raise ClientGoneError("the client left before it had the response") from None
+        except Exception as error:
+            answer = gateway.fail(error, method=method, path=path)
+            if reply is not None and reply.stream is not None:
+                if isinstance(error, ClientGoneError):
+                    return
+                raise  # the response has begun: the server breaks the connection off
+        finally:
+            if watch is not None:
+                watch.end()
+            if reply is not None and reply.stream is not None:
+                await reply.stream.aclose()
+        await _answer(send, answer)
+
+    def __repr__(self) -> str:
+        return f"<ASGIGateway {self._gateway!r}>"
+
+
+class _Incoming:
+    """The messages of a request: its body, and then the news that the client has gone."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._complete = asyncio.Event()
+
+    async def body(self, length: int | None) -> bytes | AsyncIterator[bytes]:
+        if length is not None and length <= _BUFFERED:
+            # Also without a body: its empty message comes before the news that the client has gone.
+            return b"".join([piece async for piece in self._pieces(length)])
+        return self._pieces(length)
+
+    async def _pieces(self, length: int | None) -> AsyncIterator[bytes]:
+        received = 0
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError("the client left in the middle of its request")
+            piece = message.get("body", b"")
+            received += len(piece)
+            if length is not None and received > length:
+                break
+            more = message.get("more_body", False)
+            if piece:
+                yield piece
+        if length is not None and received != length:
+            raise Refusal(400, "the body has another length than the request says")
+        self._complete.set()
+
+    async def gone(self) -> None:
+        """Wait until the client has gone. Its body comes first, and somebody else takes that."""
+        await self._complete.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+def _raw_path(scope: Scope) -> str | None:
+    raw = scope.get("raw_path")
+    return None if not raw else raw.partition(b"?")[0].decode("latin-1")
+
+
+def _encoded(answer_lines: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer_lines]
+
+
+async def _stream(send: Send, reply: Reply, stream: StreamResponse) -> None:
+    await send({"type": "http.response.start", "status": reply.status, "headers": _encoded(reply.lines)})
+    async for piece in stream.aiter_raw():
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _answer(send: Send, answer: Answer | None) -> None:
+    if answer is None:
+        return
+    await send({"type": "http.response.start", "status": answer.status, "headers": _encoded(answer.headers)})
+    await send({"type": "http.response.body", "body": answer.body})

@@ -1,0 +1,183 @@
+"""What a gateway adds to, and takes from, the header lines that pass it.
+
+Rows R2 to R6, R28, R29, C11, C13 to C15, C22 and C33.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from velithon_proxy import ConfigurationError
+from velithon_proxy.middleware._answers import Refusal
+from velithon_proxy.middleware._fields import FieldRules, Lines, Peer
+from velithon_proxy.middleware._trust import TrustedProxies, read_address
+
+PEER = Peer("192.0.2.7", "http", "shop.example:8080")
+OWN = [
+    ("x-forwarded-for", "192.0.2.7"),
+    ("x-forwarded-proto", "http"),
+    ("x-forwarded-host", "shop.example:8080"),
+    ("x-forwarded-port", "8080"),
+    ("via", "1.1 velithon-proxy"),
+]
+
+
+def forwarded(
+    *lines: tuple[str, str], method: str = "GET", peer: Peer = PEER, prefix: str = "", **options: Any
+) -> Lines:
+    return FieldRules(prefix=prefix, **options).request(method, list(lines), peer)
+
+
+def test_the_client_is_told_of() -> None:
+    assert forwarded(("a", "1"), ("a", "2")) == [("a", "1"), ("a", "2"), *OWN]
+    assert forwarded(peer=Peer(None, "https", "h")) == [
+        ("x-forwarded-proto", "https"), ("x-forwarded-host", "h"), ("x-forwarded-port", "443"),
+        ("via", "1.1 velithon-proxy"),
+    ]  # fmt: skip
+    assert ("x-forwarded-prefix", "/api") in forwarded(prefix="/api")
+
+
+STRANGE = (
+    *("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"),
+    *("x-real-ip", "forwarded", "x_forwarded_for", "x-forwarded_host", "content_length", "transfer_encoding"),
+)
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_what_a_stranger_says_of_himself_is_dropped(name: str) -> None:
+    assert forwarded((name, "evil"), ("cookie_x", "kept")) == [("cookie_x", "kept"), *OWN]
+
+
+def test_a_trusted_proxy_is_believed() -> None:
+    lines = [
+        ("x-forwarded-for", "203.0.113.9"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "outer.example"),
+        ("x-forwarded-port", "443"),
+        ("x-real-ip", "203.0.113.9"),
+    ]
+    got = dict(forwarded(*lines, trusted_proxies=["192.0.2.0/24"]))
+    assert got["x-forwarded-for"] == "203.0.113.9, 10.0.0.1, 192.0.2.7"
+    assert got["x-forwarded-proto"] == "https"
+    assert got["x-forwarded-host"] == "outer.example"
+    assert got["x-forwarded-port"] == "443"
+    assert got["x-real-ip"] == "203.0.113.9"
+
+
+def test_connection_cannot_take_our_fields_away() -> None:
+    got = forwarded(
+        ("connection", "X-Forwarded-For, x-secret, Host, Content-Length, Authorization, close"),
+        ("x-secret", "1"), ("authorization", "a"), ("host", "h"), ("content-length", "3"), ("x-kept", "2"),
+    )  # fmt: skip
+    assert got == [("host", "h"), ("x-kept", "2"), *OWN]
+
+
+def test_expectations() -> None:
+    assert forwarded(("expect", "100-Continue")) == OWN
+    for other in ("200-ok", "y 100-continue", ""):
+        with pytest.raises(Refusal) as raised:
+            forwarded(("expect", other))
+        assert raised.value.status == 417
+
+
+def test_a_request_that_comes_back_again_and_again_is_a_loop() -> None:
+    assert forwarded(("via", "1.0 fred, 1.1 velithon-proxy"))[-1] == (
+        "via", "1.0 fred, 1.1 velithon-proxy, 1.1 velithon-proxy",
+    )  # fmt: skip
+    with pytest.raises(Refusal) as raised:
+        forwarded(*[("via", "1.1 velithon-proxy")] * 10)
+    assert raised.value.status == 508
+    assert forwarded(("via", "1.1 a"), via=None)[-1] == ("via", "1.1 a")
+    assert forwarded(via="edge-1")[-1] == ("via", "1.1 edge-1")
+
+
+def test_max_forwards_counts_for_options() -> None:
+    assert ("max-forwards", "4") in forwarded(("max-forwards", "5"), method="OPTIONS")
+    assert ("max-forwards", "5") in forwarded(("max-forwards", "5"))
+    with pytest.raises(Refusal):
+        forwarded(("max-forwards", "0"), method="OPTIONS")
+
+
+def test_forwarded_by_option() -> None:
+    assert dict(forwarded(forwarded=True))["forwarded"] == 'for=192.0.2.7;proto=http;host="shop.example:8080"'
+    six = Peer("2001:db8::1", "http", "h")
+    assert dict(forwarded(forwarded=True, peer=six))["forwarded"].startswith('for="[2001:db8::1]"')
+    trusting: dict[str, Any] = {"forwarded": True, "trusted_proxies": "*"}
+    good = dict(forwarded(("forwarded", "for=203.0.113.9;proto=https"), **trusting))["forwarded"]
+    assert good.startswith("for=203.0.113.9;proto=https, for=192.0.2.7")
+    for bad in ("for=[::1]", "for=a;;by=b", "by=[::1]", "nonsense", 'for="a'):
+        assert dict(forwarded(("forwarded", bad), **trusting))["forwarded"].startswith("for=192.0.2.7")
+
+
+def test_fields_by_wish() -> None:
+    options: dict[str, Any] = {
+        "add_request_headers": {"X-Tenant": "7", "Authorization": "Bearer x"},
+        "remove_request_headers": ["Cookie"],
+        "add_response_headers": [("X-Frame-Options", "DENY")],
+        "remove_response_headers": {"server"},
+    }
+    got = forwarded(("cookie", "a"), ("authorization", "client"), ("b", "1"), **options)
+    assert got == [("b", "1"), *OWN, ("x-tenant", "7"), ("authorization", "Bearer x")]
+    rules = FieldRules(prefix="", **options)
+    lines = [("Server", "x"), ("X-Frame-Options", "ALLOW"), ("Set-Cookie", "a"), ("Set-Cookie", "b")]
+    assert rules.response(lines) == [
+        ("Set-Cookie", "a"), ("Set-Cookie", "b"), ("x-frame-options", "DENY"), ("via", "1.1 velithon-proxy"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"trusted_proxies": ["10.0.0.0/33"]}, "trusted_proxies"),
+        ({"trusted_proxies": [5]}, "trusted_proxies"),
+        ({"trusted_proxies": 5}, "trusted_proxies"),
+        ({"via": "a b"}, "via"),
+        ({"via": 5}, "via"),
+        ({"add_request_headers": {"a b": "c"}}, "add_request_headers"),
+        ({"add_request_headers": {"a": "b\r\nc"}}, "add_request_headers"),
+        ({"add_request_headers": {"Host": "a"}}, "add_request_headers"),
+        ({"add_request_headers": {"Content-Length": "1"}}, "add_request_headers"),
+        ({"add_request_headers": 5}, "add_request_headers"),
+        ({"add_response_headers": {"Transfer-Encoding": "chunked"}}, "add_response_headers"),
+        ({"remove_request_headers": "cookie"}, "remove_request_headers"),
+        ({"remove_request_headers": ["a b"]}, "remove_request_headers"),
+        ({"remove_response_headers": ["Content-Length"]}, "remove_response_headers"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, Any], field: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        FieldRules(prefix="", **options)
+    assert raised.value.field == field
+    assert str(raised.value).startswith(field)
+
+
+@pytest.mark.parametrize(
+    ("chain", "client"),
+    [
+        ([], "10.0.0.1"),
+        (["203.0.113.9"], "203.0.113.9"),
+        (["203.0.113.9, 10.0.0.2"], "203.0.113.9"),
+        (["1.1.1.1, 203.0.113.9", "10.0.0.2"], "203.0.113.9"),
+        (['1.2.3.4, , "x", 10.0.0.2'], "10.0.0.2"),
+        (["[2001:db8::1]:80"], "2001:db8::1"),
+        (["203.0.113.9:80"], "203.0.113.9"),
+        (["x" * 10_000], "10.0.0.1"),
+    ],
+)
+def test_the_client_is_the_rightmost_stranger(chain: list[str], client: str) -> None:
+    trusted = TrustedProxies(["10.0.0.0/8"])
+    assert trusted.client("10.0.0.1", chain) == client
+    assert trusted.client("192.0.2.1", chain) == "192.0.2.1"
+
+
+def test_addresses_are_read_or_not() -> None:
+    assert str(read_address("::ffff:10.0.0.1")) == "10.0.0.1"
+    assert str(read_address("[fe80::1%eth0]:80")) == "fe80::1"
+    for bad in ("", "unknown", "_x", "1.2.3", "1.2.3.4.5", "999.1.1.1", "[::1"):
+        read_address(bad)
+    assert TrustedProxies("unix").trust(None)
+    assert not TrustedProxies([]).trust(None)
+    assert TrustedProxies("*").trust("203.0.113.9")
