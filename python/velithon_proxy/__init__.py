@@ -38,13 +38,14 @@ from ._errors import (
     UpstreamProtocolError,
 )
 from ._headers import Headers
+from ._install import install
 from ._policies import Breaker, Health, Retry
 from ._response import ProxyResponse
 from ._settings import Limits, Timeouts
 from ._stream import StreamResponse
 from ._tls import TLS, InsecureTLSWarning
 from ._version import __version__
-from .middleware import ProxyMiddleware
+from .middleware import GatewayResponse, ProxyMiddleware, ProxyRequest
 
 __all__ = [
     "TLS",
@@ -58,6 +59,7 @@ __all__ = [
     "ConnectError",
     "ConnectTimeout",
     "ForkedProcessError",
+    "GatewayResponse",
     "Headers",
     "Health",
     "InsecureTLSWarning",
@@ -74,6 +76,7 @@ __all__ = [
     "ProxyError",
     "ProxyLoadBalancer",
     "ProxyMiddleware",
+    "ProxyRequest",
     "ProxyResponse",
     "ProxyTimeoutError",
     "ReadTimeout",
@@ -87,6 +90,7 @@ __all__ = [
     "UpstreamClosedError",
     "UpstreamProtocolError",
     "__version__",
+    "install",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

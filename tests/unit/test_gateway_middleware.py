@@ -77,8 +77,6 @@ def test_a_target_without_a_scheme_means_http() -> None:
         ({"recovery_timeout_ms": 0}, "recovery_timeout_ms", "from 1 to"),
         ({"preserve_host": "yes"}, "preserve_host", "must be True or False"),
         ({"strip_prefix": 1}, "strip_prefix", "must be True or False"),
-        ({"transform_request": print}, "transform_request", "transform_request is not available in this version"),
-        ({"transform_response": print}, "transform_response", "transform_response is not available in this version"),
     ],
 )
 def test_a_wrong_argument_is_named_at_construction(arguments: dict[str, Any], field: str, message: str) -> None:

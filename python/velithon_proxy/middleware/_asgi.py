@@ -172,5 +172,8 @@ async def _stream(send: Send, reply: Reply, stream: StreamResponse) -> None:
 async def _answer(send: Send, answer: Answer | None) -> None:
     if answer is None:
         return
-    await send({"type": "http.response.start", "status": answer.status, "headers": _encoded(answer.headers)})
+    headers = _encoded(answer.headers)
+    if answer.body and not any(name == b"content-length" for name, _ in headers):
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

@@ -4,11 +4,13 @@ An adapter (``_rsgi.py``, ``_asgi.py``) asks it in this order: ``matches``, ``ad
 of them raised. It owns the connections to the upstreams: one client, started by the first request of each process.
 """
 
+# The client, and the objects that hooks are given, were made for this caller.
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 from .._balancer import ProxyLoadBalancer
 from .._errors import ConfigurationError, ProxyError
@@ -16,8 +18,7 @@ from .._stream import StreamResponse
 from . import _paths
 from ._answers import Answer, ClientGoneError, Refusal, answer_to, log_failure
 from ._fields import FieldRules, FieldsInput, Lines, Peer
-
-Transform: TypeAlias = Callable[[Any], Any]
+from ._transforms import GatewayResponse, ProxyRequest, RequestHook, ResponseHook, check_hook, run_hook
 
 # uri-host [":" port] of RFC 9112 section 3.2 without what could be read as another host by somebody: the same rule as
 # that of the core, which checks only the Host that it sends.
@@ -50,6 +51,8 @@ class Admitted(NamedTuple):
     """Bytes of body that the client announced: 0 if it sends none, ``None`` if it did not say how many."""
     key: bytes | None = None
     """Of the strategy ``consistent_hash``."""
+    client: str | None = None
+    """IP address of the connection's other end."""
 
 
 class Reply(NamedTuple):
@@ -77,8 +80,8 @@ class Gateway:
         max_retries: int = 3,
         preserve_host: bool = False,
         strip_prefix: bool = False,
-        transform_request: Transform | None = None,
-        transform_response: Transform | None = None,
+        transform_request: RequestHook | None = None,
+        transform_response: ResponseHook | None = None,
         *,
         weights: Sequence[int] | None = None,
         max_failures: int = 5,
@@ -98,9 +101,11 @@ class Gateway:
         unknown = sorted(pool.keys() - _POOL_OPTIONS)
         if unknown:
             raise TypeError(f"got an unexpected keyword argument {unknown[0]!r}")
-        for name, value in (("transform_request", transform_request), ("transform_response", transform_response)):
-            if value is not None:
-                raise ConfigurationError(f"{name} is not available in this version", field=name)
+        check_hook("transform_request", transform_request)
+        check_hook("transform_response", transform_response)
+        self._transform_request = transform_request
+        self._most: int | None = pool.get("max_request_body")
+        self._transform_response = transform_response
         self._preserve_host = _flag("preserve_host", preserve_host)
         self._strip_prefix = _flag("strip_prefix", strip_prefix)
         self._prefix: Final = _paths.parse_prefix(path_prefix)
@@ -221,7 +226,7 @@ class Gateway:
         if self._hash_client:
             chain = [value for name, value in lines if name == "x-forwarded-for"]
             key = (self._rules.trusted.client(address, chain) or "").encode()
-        return Admitted(target, self._rules.request(method, lines, peer), length, key)
+        return Admitted(target, self._rules.request(method, lines, peer), length, key, address)
 
     async def open(self, method: str, admitted: Admitted, body: bytes | AsyncIterator[bytes]) -> Reply:
         """Send the request upstream and return the response as soon as its head is there.
@@ -232,19 +237,47 @@ class Gateway:
         """
         if isinstance(body, bytes) and admitted.length is not None and len(body) != admitted.length:
             raise Refusal(400, "the body has another length than the request says")
+        if self._transform_request is not None:
+            request = ProxyRequest(method, admitted.target, admitted.lines, body, admitted.client, self._most)
+            changed = await run_hook(
+                "transform_request", self._transform_request, request, ProxyRequest, GatewayResponse
+            )
+            if isinstance(changed, GatewayResponse):
+                return await _reply_of(changed, "")
+            method, body = changed.method, changed._to_send()
+            admitted = admitted._replace(target=changed.target, lines=changed._lines())
         flags = _GATEWAY | (_PRESERVE_HOST if self._preserve_host else 0)
-        response = await self._client._open_stream(  # pyright: ignore[reportPrivateUsage] -- made for this caller
-            method, admitted.target, admitted.lines, body, flags, admitted.key
-        )
-        lines = self._rules.response(response.headers.multi_items())
-        whole = response._take_whole()  # pyright: ignore[reportPrivateUsage]
-        return Reply(response.status, lines, whole, None if whole is not None else response, response.target)
+        response = await self._client._open_stream(method, admitted.target, admitted.lines, body, flags, admitted.key)
+        try:
+            lines = self._rules.response(response.headers.multi_items())
+            whole = response._take_whole()
+            stream = None if whole is not None else response
+            if self._transform_response is None:
+                return Reply(response.status, lines, whole, stream, response.target)
+            given = GatewayResponse._of(response.status, lines, whole, stream)
+            answer = await run_hook("transform_response", self._transform_response, given, GatewayResponse)
+            if answer is not given:
+                await response.aclose()
+            return await _reply_of(answer, response.target)
+        except BaseException:
+            await response.aclose()
+            raise
 
     def fail(self, error: Exception, *, method: str, path: str) -> Answer | None:
         """Log a failure and return what to tell the client; ``None`` if there is nobody left to tell."""
         target = (error.target if isinstance(error, ProxyError) else None) or self.target
         log_failure(error, method=method, path=path, prefix=self._prefix, target=target)
         return None if isinstance(error, ClientGoneError) else answer_to(error)
+
+    def status(self) -> dict[str, Any]:
+        """The state of the pool, as dictionaries."""
+        status = self._client.snapshot()
+        targets = [{**target._asdict(), "breaker": target.breaker._asdict()} for target in status.targets]
+        return {**status._asdict(), "targets": targets, "path_prefix": self.prefix}
+
+    async def reset_breakers(self) -> None:
+        """Close all circuit breakers."""
+        await self._client.reset_circuit_breaker()
 
     def close(self) -> None:
         """Close the connections to the upstream. Requests under way end with 503; a later one connects anew."""
@@ -253,6 +286,18 @@ class Gateway:
 
     def __repr__(self) -> str:
         return f"{self.prefix!a} -> {self.target!r}"
+
+
+async def _reply_of(response: GatewayResponse, target: str) -> Reply:
+    """What a hook has made of a response, or made by itself."""
+    status, stream = response._checked_status(), response._stream
+    lines = response._lines()
+    if stream is not None and not response._replaced:
+        return Reply(status, lines, None, stream, target)
+    if stream is not None:
+        await stream.aclose()
+    body = b"" if status in (204, 304) else await response.read()
+    return Reply(status, lines, body, None, target)
 
 
 def _check_hosts(hosts: list[str], http_version: str, authority: str | None) -> None:

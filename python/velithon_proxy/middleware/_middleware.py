@@ -10,8 +10,10 @@ from typing import Any, Final, cast, overload
 
 from ._asgi import ASGIApp, ASGIGateway
 from ._fields import FieldsInput
-from ._gateway import Gateway, Transform
+from ._gateway import Gateway
 from ._rsgi import RSGIApp, RSGIGateway, RSGIHTTPProtocol, RSGIScope
+from ._synonyms import translated
+from ._transforms import RequestHook, ResponseHook
 
 
 class WrappedApp(RSGIGateway):
@@ -52,7 +54,10 @@ class ProxyMiddleware:
         max_retries: attempts after the first, 0 to 10.
         preserve_host: send the Host of the client's request instead of the upstream's.
         strip_prefix: leave ``path_prefix`` out of the path that is sent.
-        transform_request, transform_response: not available in this version.
+        transform_request: function, or coroutine function, that is given each :class:`ProxyRequest` before it is
+            sent. It changes it, and returns it or ``None``; or it returns a :class:`GatewayResponse`, and no upstream
+            is asked.
+        transform_response: the same for each :class:`GatewayResponse` before it is handed on.
         weights, max_failures, recovery_timeout_ms, health_check_url: as for :class:`ProxyLoadBalancer`.
         pool: ``health``, ``backups``, ``slow_start``, ``panic_threshold``, ``wait_for_healthy``,
             ``timeouts``, ``limits``, ``retry``, ``breaker``, ``tls``, ``max_request_body``, ``max_response_body``,
@@ -90,8 +95,8 @@ class ProxyMiddleware:
         max_retries: int = 3,
         preserve_host: bool = False,
         strip_prefix: bool = False,
-        transform_request: Transform | None = None,
-        transform_response: Transform | None = None,
+        transform_request: RequestHook | None = None,
+        transform_response: ResponseHook | None = None,
         *,
         weights: Sequence[int] | None = None,
         max_failures: int = 5,
@@ -122,8 +127,8 @@ class ProxyMiddleware:
         max_retries: int = 3,
         preserve_host: bool = False,
         strip_prefix: bool = False,
-        transform_request: Transform | None = None,
-        transform_response: Transform | None = None,
+        transform_request: RequestHook | None = None,
+        transform_response: ResponseHook | None = None,
         *,
         weights: Sequence[int] | None = None,
         max_failures: int = 5,
@@ -149,7 +154,7 @@ class ProxyMiddleware:
         if app is not None and not (callable(app) or hasattr(app, "__rsgi__")):
             raise TypeError(f"app must be an application, not a value of type {type(app).__name__}")
         try:
-            bound = _PARAMETERS.bind(*args, **kwargs)
+            bound = _PARAMETERS.bind(*args, **translated(kwargs))
         except TypeError as error:
             raise TypeError(f"ProxyMiddleware: {error}") from None
         try:
@@ -187,6 +192,17 @@ class ProxyMiddleware:
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """End a worker: called by the RSGI server."""
         self._rsgi.__rsgi_del__(loop)
+
+    async def get_proxy_status(self) -> dict[str, Any]:
+        """Return the state of the gateway: its targets with their breakers and health, requests under way, and counts.
+
+        The fields are those of :class:`PoolStatus` and :class:`TargetStatus`, as dictionaries.
+        """
+        return self._gateway.status()
+
+    async def reset_circuit_breakers(self) -> None:
+        """Close the circuit breakers of all targets and forget their failures."""
+        await self._gateway.reset_breakers()
 
     async def aclose(self) -> None:
         """Do the same as close; it does not wait either."""

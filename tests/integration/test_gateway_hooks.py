@@ -1,0 +1,151 @@
+"""Transforms, status and synonyms of a gateway that is called in this process, before a real upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from client_upstream import Received, Upstream, answer, chunked, replying
+
+from velithon_proxy import GatewayResponse, ProxyMiddleware, ProxyRequest
+
+
+async def call(app: Any, method: str = "GET", path: str = "/", body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
+    """Serve one request over ASGI."""
+    sent: list[dict[str, Any]] = []
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if messages:
+            return messages.pop(0)
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    raw, _, query = path.encode().partition(b"?")
+    headers = [(b"host", b"h"), (b"content-length", b"%d" % len(body))] if body else [(b"host", b"h")]
+    scope = {
+        "type": "http", "method": method, "path": raw.decode(), "raw_path": raw, "query_string": query,
+        "scheme": "http", "headers": headers, "http_version": "1.1", "client": ("192.0.2.1", 1234),
+    }  # fmt: skip
+    await app(scope, receive, send)
+    lines = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], lines, b"".join(message.get("body", b"") for message in sent[1:])
+
+
+def reflect(request: Received) -> bytes:
+    seen = {"target": request.target.decode(), "key": [v.decode() for v in request.values("x-api-key")]}
+    return answer(json.dumps({**seen, "body": request.body.decode()}).encode())
+
+
+async def test_transforms_on_the_way_and_back() -> None:
+    async def transform_request(request: ProxyRequest) -> ProxyRequest:
+        request.headers["X-API-Key"] = "secret"
+        request.path = f"/v2{request.path}"
+        request.body = (await request.read()).upper()
+        return request
+
+    async def transform_response(response: GatewayResponse) -> GatewayResponse:
+        content = json.loads(await response.read())
+        response.body = json.dumps({**content, "seen": True})
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        return response
+
+    with Upstream(replying(reflect)) as upstream:
+        gateway = ProxyMiddleware(
+            upstream.url, transform_request=transform_request, transform_response=transform_response
+        )
+        status, lines, body = await call(gateway, "POST", "/a?b=1", b"hello")
+        assert (status, json.loads(body)) == (
+            200, {"target": "/v2/a?b=1", "key": ["secret"], "body": "HELLO", "seen": True},
+        )  # fmt: skip
+        assert lines["access-control-allow-origin"] == "*"
+        assert lines["content-length"] == str(len(body))
+        gateway.close()
+
+
+async def test_a_streamed_response_can_be_read_and_replaced() -> None:
+    async def shout(response: GatewayResponse) -> None:
+        response.body = (await response.read()).upper()
+
+    with Upstream(replying(chunked(b"abc" * 30_000, b"def"))) as upstream:
+        gateway = ProxyMiddleware(upstream.url, transform_response=shout)
+        status, lines, body = await call(gateway)
+        assert (status, body) == (200, b"ABC" * 30_000 + b"DEF")
+        assert lines["content-length"] == str(len(body))
+        gateway.close()
+
+
+@pytest.mark.parametrize("where", ["transform_request", "transform_response"])
+async def test_a_hook_that_raises_is_500_and_asks_no_upstream_twice(where: str) -> None:
+    def fail(message: object) -> None:
+        raise LookupError("a bug")
+
+    with Upstream(replying(answer(b"x" * 200_000))) as upstream:
+        options: dict[str, Any] = {where: fail}
+        gateway = ProxyMiddleware(upstream.url, **options)
+        status, _, body = await call(gateway, "POST", "/", b"effect")
+        assert (status, json.loads(body)) == (500, {"error": "Internal Server Error", "status": 500})
+        assert len(upstream.requests) == (where == "transform_response")
+        state = await gateway.get_proxy_status()
+        assert state["targets"][0]["in_flight"] == 0
+        assert state["targets"][0]["breaker"]["failures"] == 0
+        gateway.close()
+
+
+async def test_the_state_of_a_gateway() -> None:
+    with Upstream(replying(answer(b"x", status=b"503 X"))) as upstream:
+        gateway = ProxyMiddleware([upstream.url], max_failures=2, max_retries=0)
+        for _ in range(2):
+            assert (await call(gateway))[0] == 503
+        status, lines, _ = await call(gateway)
+        assert (status, lines["retry-after"]) == (503, "60")
+        state = await gateway.get_proxy_status()
+        assert state["targets"][0]["breaker"]["state"] == "open"
+        assert json.dumps(state)
+        await gateway.reset_circuit_breakers()
+        assert (await gateway.get_proxy_status())["targets"][0]["breaker"]["state"] == "closed"
+        gateway.close()
+
+
+async def test_equal_clients_go_to_the_same_upstream() -> None:
+    with Upstream(replying(answer(b"a"))) as one, Upstream(replying(answer(b"b"))) as two:
+        gateway = ProxyMiddleware([one.url, two.url], strategy="consistent_hash", hash_on="client")
+        assert len({(await call(gateway))[2] for _ in range(10)}) == 1
+        gateway.close()
+
+
+def test_velithons_names_are_taken() -> None:
+    gateway = ProxyMiddleware(
+        targets=["http://a", "http://b"],  # type: ignore[call-arg]
+        load_balancing_strategy="random",
+        health_check_path="/up",
+        health_check_interval=30,
+        strip_request_headers=["cookie"],
+    )
+    assert repr(gateway) == "<ProxyMiddleware '/' -> 'http://a, http://b'>"
+    with pytest.raises(TypeError, match="the same argument"):
+        ProxyMiddleware("http://a", targets=["http://b"], target_urls="http://c")  # type: ignore[call-overload]
+
+
+INSTALL = """
+import velithon_proxy
+velithon_proxy.install()
+from velithon.middleware.proxy import ProxyClient, ProxyLoadBalancer, ProxyMiddleware
+assert ProxyClient is velithon_proxy.ProxyClient
+assert ProxyMiddleware is velithon_proxy.ProxyMiddleware
+velithon_proxy.install()
+print("ok")
+"""
+
+
+@pytest.mark.parametrize("first", ["", "import velithon, velithon.middleware\n"])
+def test_velithons_module_is_ours_after_install(first: str) -> None:
+    done = subprocess.run([sys.executable, "-c", first + INSTALL], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("ok\n", 0), done.stderr
