@@ -144,7 +144,7 @@ func (p *Pool) chooseLocked() *choice {
 		chosen = append(chosen, member)
 	}
 	if len(chosen) > 0 {
-		picker, err := balance.New(strategy, chosen)
+		picker, err := balance.New(strategy, chosen, &p.attempts)
 		if err != nil {
 			panic(err) // names and weights were checked
 		}

@@ -41,15 +41,20 @@ type Picker interface {
 // strategies is the closed table of what a pool can be configured with. Members are checked before build is called.
 var strategies = []struct {
 	name  string
-	build func(members []Member) (Picker, error)
+	build func(members []Member, flight *atomic.Int64) (Picker, error)
 }{
-	{"round_robin", newRoundRobin},
-	{"random", newRandom},
-	{"weighted", newWeighted},
-	{"single", newFirst},
-	{"least_request", newLeastRequest},
+	{"round_robin", alone(newRoundRobin)},
+	{"random", alone(newRandom)},
+	{"weighted", alone(newWeighted)},
+	{"single", alone(newFirst)},
+	{"least_request", alone(newLeastRequest)},
 	{"consistent_hash", newConsistentHash},
-	{"first", newFirst},
+	{"first", alone(newFirst)},
+}
+
+// alone is for strategies that do not ask how many requests are in flight at all members together.
+func alone(build func([]Member) (Picker, error)) func([]Member, *atomic.Int64) (Picker, error) {
+	return func(members []Member, _ *atomic.Int64) (Picker, error) { return build(members) }
 }
 
 // Names returns the names of all strategies, the default first.
@@ -63,7 +68,10 @@ func Names() []string {
 
 // New builds the picker of a strategy for a snapshot of members. It fails for an unknown name, for no members, for a
 // weight or a sum of weights out of range, and for a member without the Active or the unique Key its strategy needs.
-func New(strategy string, members []Member) (Picker, error) {
+//
+// flight counts the requests in flight at all members, those that are not in the snapshot included; nil: their counters are
+// added up for each pick that needs the sum.
+func New(strategy string, members []Member, flight *atomic.Int64) (Picker, error) {
 	for _, known := range strategies {
 		if known.name != strategy {
 			continue
@@ -71,7 +79,7 @@ func New(strategy string, members []Member) (Picker, error) {
 		if err := check(members); err != nil {
 			return nil, err
 		}
-		return known.build(members)
+		return known.build(members, flight)
 	}
 	return nil, fmt.Errorf("balance: unknown strategy %q, known are %s", strategy, strings.Join(Names(), ", "))
 }

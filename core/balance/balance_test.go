@@ -33,7 +33,7 @@ func TestSnapshotsThatCannotWorkAreRefused(t *testing.T) {
 		}
 		for _, strategy := range strategies {
 			t.Run(test.name+"/"+strategy, func(t *testing.T) {
-				picker, err := New(strategy, test.members)
+				picker, err := New(strategy, test.members, nil)
 				assert.Nil(t, picker)
 				require.ErrorContains(t, err, test.because)
 				require.True(t, strings.HasPrefix(err.Error(), "balance: "))

@@ -9,30 +9,40 @@ import (
 // consistentHash sends equal hashes to the same member. Each member has a score for the hash, which depends on these
 // two alone, and the highest score wins (rendezvous hashing: Thaler and Ravishankar, "Using Name-Based Mappings to
 // Increase Hit Rates", 1998). So a member that leaves moves only its own hashes, evenly to all others, and one that
-// comes takes only its share. There is no ring with some hundred points for each member: a pick looks at all members,
-// which is cheaper up to a hundred or so and shares more evenly.
+// comes takes only its share. There is no ring with some hundred points for each member, which shares less evenly.
+//
+// Hashes are taken together in slots, and the winner of a slot is remembered: a walk over all members is needed only for the
+// first request of a slot, and when its winner has no room or was tried.
 //
 // A member may be at most 25 % above its share of the requests in flight. Past that its hashes go to the member with
 // the next score until it has room (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016).
 type consistentHash struct {
+	winners []atomic.Int32 // by slot of the hash: who has the highest score, plus one; 0 while nobody has asked
 	seeds   []uint64
 	weights []uint64
 	total   uint64 // of weights
 	active  []*atomic.Int64
-	even    bool // all weights are equal
+	flight  *atomic.Int64 // requests in flight at all members; nil: their sum is taken
+	even    bool          // all weights are equal
 }
+
+// slots is how many hashes are told apart. The winner of a slot is found once, in a walk over all members; later picks only
+// look it up. With 1,000 members each has some 65 slots, and so its share within an eighth or so.
+const slots = 1 << 16
 
 // A member may carry 5/4 of its fair share. HAProxy recommends 1.25 to 2 for its hash-balance-factor; the lower end
 // moves more hashes and keeps the most loaded member faster.
 const boundNumerator, boundDenominator = 5, 4
 
-func newConsistentHash(members []Member) (Picker, error) {
+func newConsistentHash(members []Member, flight *atomic.Int64) (Picker, error) {
 	active, err := actives(members)
 	if err != nil {
 		return nil, err
 	}
 	shares := newShares(members)
-	p := &consistentHash{active: active, even: shares.even != 0, total: shares.total}
+	p := &consistentHash{
+		winners: make([]atomic.Int32, slots), active: active, flight: flight, even: shares.even != 0, total: shares.total,
+	}
 	seen := make(map[string]int, len(members))
 	for i, member := range members {
 		if other, found := seen[member.Key]; found {
@@ -57,15 +67,20 @@ func (p *consistentHash) Next(hash uint64, tried []bool) int {
 // something else, and the tried ones may be those with room.
 func (p *consistentHash) choose(hash uint64, tried []bool) int {
 	// The caller's hash may be anything, numbers in a row too.
-	hash = mix(hash)
-	best := p.best(hash, tried, unbounded)
+	slot := mix(hash) / (math.MaxUint64/slots + 1)
+	hash = mix(slot)
+	best := p.winner(slot, hash, tried)
 	// An idle member always has room. That spares a quiet pool the sum over all counters.
 	if best < 0 || p.inFlight(best) == 0 {
 		return best
 	}
 	requests := uint64(1) // the one that is picked for
-	for i := range p.active {
-		requests += p.inFlight(i)
+	if p.flight != nil {
+		requests += uint64(max(0, p.flight.Load()))
+	} else {
+		for i := range p.active {
+			requests += p.inFlight(i)
+		}
 	}
 	if p.hasRoom(best, requests) {
 		return best
@@ -74,6 +89,19 @@ func (p *consistentHash) choose(hash uint64, tried []bool) int {
 		return roomy
 	}
 	return best
+}
+
+// winner is the member with the highest score for a slot, whatever its load; -1 if all are tried.
+func (p *consistentHash) winner(slot, hash uint64, tried []bool) int {
+	known := int(p.winners[slot].Load()) - 1
+	if known < 0 {
+		known = p.best(hash, nil, unbounded)
+		p.winners[slot].Store(int32(known + 1))
+	}
+	if tried != nil && tried[known] {
+		return p.best(hash, tried, unbounded)
+	}
+	return known
 }
 
 func (p *consistentHash) inFlight(i int) uint64 {

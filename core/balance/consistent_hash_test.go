@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,8 +25,43 @@ func TestHashesAndPicksNeverChange(t *testing.T) {
 		pickedEven = append(pickedEven, even.Pick(keyOf(k)))
 		pickedUneven = append(pickedUneven, uneven.Pick(keyOf(k)))
 	}
-	require.Equal(t, []int{1, 1, 1, 2, 0, 3, 3, 2, 4, 1, 4, 0, 0, 4, 0, 2, 3, 0, 3, 2}, pickedEven)
-	require.Equal(t, []int{1, 1, 1, 2, 3, 3, 3, 2, 4, 4, 4, 3, 0, 4, 3, 4, 3, 0, 4, 2}, pickedUneven)
+	require.Equal(t, []int{3, 1, 0, 1, 1, 4, 3, 0, 0, 3, 4, 3, 1, 1, 0, 3, 1, 2, 0, 4}, pickedEven)
+	require.Equal(t, []int{3, 1, 0, 1, 3, 4, 3, 0, 2, 3, 4, 3, 1, 3, 0, 3, 1, 2, 3, 4}, pickedUneven)
+}
+
+// With very many members each has few slots: their shares differ, but not by much.
+func TestSlotsAreSharedByVeryManyMembers(t *testing.T) {
+	const n = 1000
+	counts := picks(build(t, "consistent_hash", equalMembers(n)), n, 300*n)
+	for i, count := range counts {
+		require.InDelta(t, 300, count, 300, "member %d", i)
+	}
+}
+
+// A pick that finds its slot used takes the same member as the one that has found it out.
+func TestPicksThatAreLookedUpAreTheSame(t *testing.T) {
+	members := membersOf(5, 1, 3, 9)
+	picker := build(t, "consistent_hash", members)
+	for k := range 5000 {
+		first := picker.Pick(keyOf(k))
+		require.Equal(t, first, picker.Pick(keyOf(k)))
+		require.Equal(t, first, build(t, "consistent_hash", members).Pick(keyOf(k)))
+	}
+}
+
+// The sum that the caller keeps is as good as that of the counters.
+func TestTheBoundTakesTheCallersSum(t *testing.T) {
+	members := equalMembers(4)
+	total := &atomic.Int64{}
+	kept, err := New("consistent_hash", members, total)
+	require.NoError(t, err)
+	added := build(t, "consistent_hash", members)
+	for k := range 400 {
+		i := kept.Pick(keyOf(7))
+		require.Equal(t, added.Pick(keyOf(7)), i, "request %d", k)
+		members[i].Active.Add(1)
+		total.Add(1)
+	}
 }
 
 func TestHashKeyIsFinalisedFNV(t *testing.T) {

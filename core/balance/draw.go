@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"math"
 	"math/rand/v2"
 	"sort"
 )
@@ -10,6 +11,7 @@ type shares struct {
 	starts []uint64
 	total  uint64
 	even   uint64 // the weight that all have, or 0 if they differ; saves the search
+	alias  aliasTable
 }
 
 func newShares(members []Member) shares {
@@ -20,6 +22,9 @@ func newShares(members []Member) shares {
 		if uint64(member.Weight) != s.even {
 			s.even = 0
 		}
+	}
+	if s.even == 0 {
+		s.alias = newAliasTable(members, s.total)
 	}
 	return s
 }
@@ -41,11 +46,67 @@ func (s *shares) weight(i int) uint64 {
 
 // draw returns a member with a probability in proportion to its weight.
 func (s *shares) draw() int {
-	return s.at(rand.Uint64N(s.total))
+	if s.even != 0 {
+		return rand.IntN(len(s.starts))
+	}
+	return s.alias.draw()
 }
 
-// drawOther does the same among all but one, or returns -1 if there is no other. It cuts the range of that one out.
+// aliasTable draws by weight with one random number and two loads (Vose, "A Linear Algorithm for Generating Random Numbers
+// with a Given Distribution", 1991): each column holds its own member up to its share and another one above it.
+type aliasTable []struct {
+	share uint32 // of the column, in 2^-32
+	other int32
+}
+
+func newAliasTable(members []Member, total uint64) aliasTable {
+	n := uint64(len(members))
+	table := make(aliasTable, n)
+	left := make([]uint64, n) // in units of total/n
+	var small, large []int
+	for i, member := range members {
+		left[i] = uint64(member.Weight) * n
+		if left[i] < total {
+			small = append(small, i)
+		} else {
+			large = append(large, i)
+		}
+	}
+	for len(small) > 0 && len(large) > 0 {
+		i, j := small[len(small)-1], large[len(large)-1]
+		small = small[:len(small)-1]
+		table[i].share, table[i].other = uint32(float64(left[i])/float64(total)*(1<<32)), int32(j)
+		if left[j] -= total - left[i]; left[j] < total {
+			large = large[:len(large)-1]
+			small = append(small, j)
+		}
+	}
+	for _, i := range append(small, large...) { // full, but for rounding
+		table[i].share, table[i].other = math.MaxUint32, int32(i)
+	}
+	return table
+}
+
+func (t aliasTable) draw() int {
+	random := rand.Uint64()
+	column := int(random >> 32 * uint64(len(t)) >> 32)
+	if uint32(random) < t[column].share {
+		return column
+	}
+	return int(t[column].other)
+}
+
+// drawOther does the same among all but one, or returns -1 if there is no other.
 func (s *shares) drawOther(than int) int {
+	if len(s.starts) == 1 {
+		return -1
+	}
+	for range 4 {
+		if other := s.draw(); other != than {
+			return other
+		}
+	}
+	// It has most of the weight: cut its range out.
 	weight := s.weight(than)
 	if weight == s.total {
 		return -1

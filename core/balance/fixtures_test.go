@@ -29,7 +29,7 @@ func equalMembers(n int) []Member {
 }
 
 func build(t require.TestingT, strategy string, members []Member) Picker {
-	picker, err := New(strategy, members)
+	picker, err := New(strategy, members, nil)
 	require.NoError(t, err)
 	return picker
 }
