@@ -1,8 +1,6 @@
 package core
 
 import (
-	"bufio"
-	"net"
 	"testing"
 	"time"
 
@@ -42,28 +40,7 @@ func TestCallDoesNotAllocate(t *testing.T) {
 	if raceEnabled {
 		t.Skip("sync.Pool drops buffers at random under the race detector")
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	go func() {
-		conn, err := listener.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		reader := bufio.NewReader(conn)
-		response := []byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-		for {
-			line, err := reader.ReadSlice('\n')
-			if err != nil {
-				return
-			}
-			if len(line) == 2 {
-				_, _ = conn.Write(response)
-			}
-		}
-	}()
-	r := &repeat{pool: newPool(t, "http://"+listener.Addr().String()), done: make(chan struct{}, 1)}
+	r := &repeat{pool: newPool(t, okUpstream(t)), done: make(chan struct{}, 1)}
 	r.call = Call{Request: Request{Method: "GET", Target: "/"}, Sink: r, ID: 1}
 	run := func() {
 		r.left = 100
