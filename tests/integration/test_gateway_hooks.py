@@ -94,7 +94,7 @@ async def test_a_hook_that_raises_is_500_and_asks_no_upstream_twice(where: str) 
         assert (status, json.loads(body)) == (500, {"error": "Internal Server Error", "status": 500})
         assert len(upstream.requests) == (where == "transform_response")
         async with asyncio.timeout(10):  # the connection of the response that nobody reads is closed meanwhile
-            while (state := await gateway.get_proxy_status())["targets"][0]["in_flight"]:
+            while (state := await gateway.get_proxy_status())["targets"][0]["in_flight"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         assert state["targets"][0]["breaker"]["failures"] == 0
         gateway.close()
