@@ -86,6 +86,19 @@ class Tally:
     sent: int = 0
     wrong: list[str] = field(default_factory=list[str])
     """Answers that were not those of their requests."""
+    ends: Counter[int] = field(default_factory=Counter[int])
+    """How often each request came to an end, by its number."""
+    answered: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    """Seconds until 200, by the target that has answered."""
+    errors: list[tuple[str, str, ProxyError]] = field(default_factory=list[tuple[str, str, ProxyError]])
+    """Method, id and error of the requests that were not answered."""
+    posted: list[str] = field(default_factory=list[str])
+    """Ids of the POST requests that were answered with 200."""
+
+    @property
+    def exact(self) -> bool:
+        """Every request has ended exactly once, and none with the answer to another one."""
+        return self.ends == Counter(range(self.sent)) and self.outcomes.total() == self.sent and not self.wrong
 
     def share(self, method: str, outcome: str = "200") -> float:
         total = sum(count for (other, _), count in self.outcomes.items() if other == method)
@@ -97,18 +110,26 @@ class Tally:
 
 
 async def send(balancer: ProxyLoadBalancer, tally: Tally, number: int, method: str) -> None:
-    body = f"id-{number}" if method == "POST" else None
+    name = f"id-{number}"
     tally.sent += 1
     began = time.perf_counter()
     try:
-        response = await balancer.forward_request(method, f"/?id-{number}", None, body)
+        response = await balancer.forward_request(method, f"/?{name}", None, name if method == "POST" else None)
+        took = time.perf_counter() - began
         outcome = str(response.status)
-        if body is not None and response.status == 200 and response.body != body.encode():
-            tally.wrong.append(body)
+        if response.body != name.encode():
+            tally.wrong.append(name)
+        if response.status == 200:
+            tally.answered.setdefault(response.target, []).append(took)
+            if method == "POST":
+                tally.posted.append(name)
     except ProxyError as error:
+        took = time.perf_counter() - began
         outcome = type(error).__name__
+        tally.errors.append((method, name, error))
     tally.outcomes[method, outcome] += 1
-    tally.took.setdefault(outcome, []).append(time.perf_counter() - began)
+    tally.ends[number] += 1
+    tally.took.setdefault(outcome, []).append(took)
 
 
 @contextlib.asynccontextmanager
@@ -140,7 +161,20 @@ async def load(
         await asyncio.gather(*tasks)
 
 
+def executed(given: list[Process]) -> Counter[str]:
+    """How often each POST request was executed, by its id."""
+    lines = (line.split(" ", 1) for process in given for line in process.lines)
+    return Counter(name for method, name in lines if method == "POST")
+
+
 def executed_twice(given: list[Process]) -> list[str]:
     """Ids of POST requests that were executed more than once."""
-    counts = Counter(line for process in given for line in process.lines if line.startswith("POST"))
-    return [line for line, count in counts.items() if count > 1]
+    return [name for name, count in executed(given).items() if count > 1]
+
+
+def untrue(given: list[Process], tally: Tally) -> list[str]:
+    """Ids of POST requests whose ends do not tell the truth: answered but not executed, or said to be unsent but so."""
+    done = executed(given)
+    lost = [name for name in tally.posted if not done[name]]
+    sent = [name for method, name, error in tally.errors if method == "POST" and not error.request_sent and done[name]]
+    return lost + sent

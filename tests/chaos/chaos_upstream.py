@@ -1,12 +1,14 @@
 """An upstream as a process of its own, to be killed: ``chaos_upstream.py PORT LEDGER``.
 
-Every request is noted in the ledger, a line ``METHOD id`` each, before it is answered. SIGTERM makes it end gracefully:
-the requests under way are finished, with ``Connection: close``. It does what its last ``PUT /mode?KEY=VALUE&...`` said:
+Every request is noted in the ledger, a line ``METHOD id`` each, before it is answered with that id. SIGTERM makes it
+end gracefully: the requests under way are finished, with ``Connection: close``. It does what its last
+``PUT /mode?KEY=VALUE&...`` said:
 
     status=503   answer requests so
     health=500   answer /health so
     reset=20     every twentieth request ends with a reset instead of an answer
     delay=0.05   answer after so many seconds
+    after=1      answer with this Retry-After
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from urllib.parse import parse_qsl
 
 class Upstream:
     def __init__(self, ledger: str) -> None:
-        self.mode = {"status": 200.0, "health": 200.0, "reset": 0.0, "delay": 0.0}
+        self.mode = {"status": 200.0, "health": 200.0, "reset": 0.0, "delay": 0.0, "after": 0.0}
         self.ledger = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self.count = 0
         self.ending = asyncio.Event()
@@ -48,6 +50,7 @@ class Upstream:
 
     async def answer(self, writer: asyncio.StreamWriter, method: str, target: str, body: bytes) -> bool:
         path, _, query = target.partition("?")
+        content = body or query.encode()
         status = self.mode["status"]
         if path == "/mode":
             self.mode.update((key, float(value)) for key, value in parse_qsl(query))
@@ -55,17 +58,20 @@ class Upstream:
         elif path == "/health":
             status = self.mode["health"]
         else:
-            os.write(self.ledger, f"{method} {body.decode() or query}\n".encode())
+            os.write(self.ledger, b"%s %s\n" % (method.encode(), content))
             self.count += 1
             if self.mode["delay"]:
                 await asyncio.sleep(self.mode["delay"])
             if self.mode["reset"] and self.count % int(self.mode["reset"]) == 0:
                 self.reset(writer)
                 return False
-        close = b"Connection: close\r\n" if self.ending.is_set() else b""
-        writer.write(b"HTTP/1.1 %d X\r\n%sContent-Length: %d\r\n\r\n%s" % (int(status), close, len(body), body))
+        ending = self.ending.is_set()
+        more = b"Connection: close\r\n" if ending else b""
+        if self.mode["after"]:
+            more += b"Retry-After: %d\r\n" % int(self.mode["after"])
+        writer.write(b"HTTP/1.1 %d X\r\n%sContent-Length: %d\r\n\r\n%s" % (int(status), more, len(content), content))
         await writer.drain()
-        return not close
+        return not ending
 
     def reset(self, writer: asyncio.StreamWriter) -> None:
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
