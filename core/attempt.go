@@ -43,6 +43,9 @@ func (p *Pool) attempt(call *Call) {
 	a := &call.attempt
 	m := p.admit(call, &a.permit)
 	if m == nil {
+		m = p.lastResort(call)
+	}
+	if m == nil {
 		p.refuse(call)
 		return
 	}
@@ -66,6 +69,22 @@ func (p *Pool) attempt(call *Call) {
 		return
 	}
 	m.transport.Start(exchange)
+}
+
+// lastResort is the upstream of an attempt that follows a response that was held back, if breakers have opened since: the
+// response cannot be had again, and the client is owed one. nil: there was none, or the upstream serves no more.
+func (p *Pool) lastResort(call *Call) *member {
+	made := call.Attempts
+	if len(made) == 0 || made[len(made)-1].Err != nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := call.attempt.member
+	if !slices.Contains(p.members, m) || !m.healthy || m.draining {
+		return nil
+	}
+	return m
 }
 
 // Respond implements h1.Receiver.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/velithon/velithon-proxy/core/balance"
+	"github.com/velithon/velithon-proxy/core/breaker"
 	"github.com/velithon/velithon-proxy/core/h1"
 	"github.com/velithon/velithon-proxy/core/health"
 	"github.com/velithon/velithon-proxy/core/retry"
@@ -233,6 +234,9 @@ func (p *Pool) noUpstream() *Error {
 	now, soonest := p.now(), time.Time{}
 	for _, m := range p.members {
 		if at, waiting := m.breaker.Due(); waiting && m.healthy {
+			if m.breaker.Snapshot().State == breaker.HalfOpen { // whoever tries it may report any moment
+				at = earlier(at, now.Add(p.config.RecoveryTimeout()))
+			}
 			soonest = earlier(soonest, at)
 		}
 	}

@@ -161,6 +161,11 @@ async def load(
         await asyncio.gather(*tasks)
 
 
+def recovered(balancer: ProxyLoadBalancer) -> bool:
+    """Whether each upstream has served a request again: one that is open but may be tried is usable already."""
+    return all(target.usable and target.breaker.state == "closed" for target in balancer.snapshot().targets)
+
+
 def executed(given: list[Process]) -> Counter[str]:
     """How often each POST request was executed, by its id."""
     lines = (line.split(" ", 1) for process in given for line in process.lines)
