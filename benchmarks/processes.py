@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
@@ -47,6 +48,16 @@ def cpu_seconds_of(pid: int) -> float:
         return 0.0
     fields = stat.rpartition(")")[2].split()  # the name before it may hold blanks
     return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def processes_of_session(leader: int) -> list[int]:
+    """Process ids of a session: a server and the workers that it has started. Empty where /proc is missing."""
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if int((folder / "stat").read_text().rpartition(")")[2].split()[3]) == leader:
+                found.append(int(folder.name))
+    return found
 
 
 def machine_busy_seconds() -> float:

@@ -52,6 +52,14 @@ _CLIENT_TABLES = [
 ]
 
 
+_GATEWAY_TABLES = [
+    ("cpu_us", "CPU per request, us", "User and system time of the server with its worker."),
+    ("p50_us", "Latency p50, us", "In a closed loop, driver and upstream on the same machine."),
+    ("p99_us", "Latency p99, us", ""),
+    ("rate", "Requests per second", ""),
+]
+
+
 def _client_sections(data: dict[str, Any]) -> Iterator[Section]:
     rounds = {name: client_matrix.usable_rounds(result) for name, result in data["scenarios"].items()}
     rounds = {name: found for name, found in rounds.items() if found}
@@ -76,6 +84,23 @@ def _client_sections(data: dict[str, Any]) -> Iterator[Section]:
         ]
         table.add_row(name, best or "-", *ratios, str(len(found)), str(len(data["scenarios"][name]["disturbed"])))
     yield Section("CPU ratios", "Each ratio is taken within one round; the median over the rounds is shown.", table)
+
+
+def _gateway_sections(data: dict[str, Any]) -> Iterator[Section]:
+    results = data["concurrencies"]
+    names = list(dict.fromkeys(name for result in results.values() for r in result["rounds"] for name in r))
+    for figure, title, note in _GATEWAY_TABLES:
+        table = _table(["gateway", *(f"c={c}" for c in results)])
+        for name in names:
+            row: list[str] = []
+            for result in results.values():
+                found = [r[name][figure] for r in result["rounds"] if name in r]
+                row.append(_number(statistics.median(found)) if found else "-")
+            table.add_row(name, *row)
+        yield Section(title, note, table)
+    for c, result in results.items():
+        for name, reason in result["skipped"].items():
+            yield Section(f"{name}, c={c}", f"Left out: {reason}", _table([]))
 
 
 def _border_sections(data: dict[str, Any]) -> Iterator[Section]:
@@ -153,6 +178,7 @@ def _chaos_sections(data: dict[str, Any]) -> Iterator[Section]:
 
 _BY_SUITE = {
     "clients": _client_sections,
+    "gateways": _gateway_sections,
     "streams": _stream_sections,
     "load": _load_sections,
     "chaos": _chaos_sections,

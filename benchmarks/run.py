@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import client_matrix
+import gateways
 import peers
 import render
 import result_files
@@ -25,6 +26,7 @@ from suites import Request, SuiteSkippedError, progress_line
 # Suite to the module with its run(request).
 SUITES = {
     "clients": "client_matrix",
+    "gateways": "gateways",
     "streams": "streams",
     "load": "load",
     "chaos": "chaos",
@@ -67,14 +69,14 @@ def _positive(text: str) -> float:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    clients = [*peers.CLIENTS, client_matrix.FLOOR, client_matrix.CORE]
+    clients = [*peers.CLIENTS, client_matrix.FLOOR, client_matrix.CORE, *gateways.GATEWAYS]
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, fewer scenarios")
     parser.add_argument("--only", type=_names(list(SUITES)), metavar="SUITES", default=list(SUITES),
                         help=f"some of: {', '.join(SUITES)}")  # fmt: skip
     parser.add_argument("--scenarios", type=_names(list(SCENARIOS)), metavar="NAMES", default=[],
                         help=f"for the suite `clients`, some of: {', '.join(SCENARIOS)}")  # fmt: skip
     parser.add_argument("--clients", type=_names(clients), metavar="NAMES", default=[],
-                        help=f"for the suites `clients` and `leaks`, some of: {'; '.join(clients)}")  # fmt: skip
+                        help=f"for the suites with peers, some of: {'; '.join(clients)}")  # fmt: skip
     parser.add_argument("--generations", type=_count, help="how often each client is started (5, quick 2)")
     parser.add_argument("--rounds", type=_count, help="rounds measured with the same processes (3)")
     parser.add_argument("--window", type=_positive, help="seconds counted per client and round (0.7, quick 0.5)")

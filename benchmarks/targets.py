@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import client_matrix
+import gateways
 import result_files
 
 OURS = "velithon-proxy"
@@ -76,6 +77,24 @@ def _clients(data: dict[str, Any]) -> list[Verdict]:
         *(_core_against_floor(data, f"get-100b-c{c}", 0.8, f"Go alone, GET 100 B, c={c}, CPU") for c in (1, 64, 512)),
         _against_best_peer(data, "get-1m-c8", "cpu_us", 0.8, "GET 1 MB, c=8, CPU"),
         _against_best_peer(data, "post-1m-c8", "cpu_us", 0.8, "POST 1 MB, c=8, CPU"),
+    ]
+
+
+_GATEWAY_LIMITS = [
+    ("Velithon, ours", "Velithon, GatewayRoute", 0.30),
+    ("Velithon, ours", "RSGI, empty handler", 2.4),
+    ("RSGI, ours", "RSGI, pyreqwest", 0.75),
+    ("Granian ASGI, ours", "Granian ASGI, aiohttp", 0.65),
+    ("uvicorn, ours", "uvicorn, aiohttp", 0.65),
+    ("FastAPI on uvicorn, ours", "FastAPI on uvicorn, fastapi-proxy-lib", 0.15),
+]
+
+
+def _gateways(data: dict[str, Any]) -> list[Verdict]:
+    return [
+        Verdict(f"{name} / {other}, c={c}, CPU", limit, gateways.ratio(data, c, name, other), "x")
+        for name, other, limit in _GATEWAY_LIMITS
+        for c in gateways.CONCURRENCIES
     ]
 
 
@@ -165,6 +184,7 @@ def _chaos(data: dict[str, Any]) -> list[Verdict]:
 
 _BY_SUITE: dict[str, Callable[[dict[str, Any]], list[Verdict]]] = {
     "clients": _clients,
+    "gateways": _gateways,
     "streams": _streams,
     "load": _load,
     "chaos": _chaos,

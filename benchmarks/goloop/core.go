@@ -75,6 +75,7 @@ func (w *coreWorker) Done(err *h1.Error) {
 	case w.status != http.StatusOK || w.size != w.loop.opt.wantSize:
 		w.err = fmt.Errorf("status %d with %d bytes, want 200 with %s", w.status, w.size, strconv.Itoa(w.loop.opt.wantSize))
 	}
+	w.loop.all.Add(1)
 	if w.loop.counting.Load() {
 		w.latencies = append(w.latencies, time.Since(w.started))
 	}

@@ -39,6 +39,7 @@ type loop struct {
 	body      []byte
 	counting  atomic.Bool
 	stop      atomic.Bool
+	all       atomic.Int64 // requests of the window, counted or not
 }
 
 func newLoop(opt options) *loop {
@@ -60,6 +61,7 @@ func newLoop(opt options) *loop {
 // of the counted time, so that neither start nor end shows in it.
 func (l *loop) window(ramp, d time.Duration) (result, error) {
 	l.stop.Store(false)
+	l.all.Store(0)
 	perWorker := make([][]time.Duration, l.opt.concurrency)
 	failures := make([]error, l.opt.concurrency)
 	var workers sync.WaitGroup
@@ -92,6 +94,7 @@ func (l *loop) window(ramp, d time.Duration) (result, error) {
 	slices.Sort(latencies)
 	return result{
 		Requests: n,
+		All:      l.all.Load(),
 		Seconds:  elapsed.Seconds(),
 		CPU:      microseconds(used.cpu-cpuBefore) / float64(n),
 		Rate:     float64(n) / elapsed.Seconds(),
@@ -116,6 +119,7 @@ func (l *loop) work() ([]time.Duration, error) {
 			return nil, fmt.Errorf("status %d with %d bytes, want 200 with %d",
 				response.StatusCode(), len(response.Body()), l.opt.wantSize)
 		}
+		l.all.Add(1)
 		if l.counting.Load() {
 			latencies = append(latencies, time.Since(started))
 		}

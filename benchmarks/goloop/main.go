@@ -26,6 +26,7 @@ import (
 // result has the same keys as a window of a Python client (client_cell.py).
 type result struct {
 	Requests int     `json:"requests"`
+	All      int64   `json:"all"` // with those of the ramp and the end, which are not counted
 	Seconds  float64 `json:"seconds"`
 	CPU      float64 `json:"cpu_us"`
 	Rate     float64 `json:"rate"`

@@ -17,6 +17,8 @@ static PyMethodDef methods[] = {
      "unpack_fields(packed: bytes) -> list[tuple[str, str]]\n--\n\nHeader lines as Latin-1 text."},
     {"unpack_fields_raw", bridge_unpack_fields_raw, METH_O,
      "unpack_fields_raw(packed: bytes) -> list[tuple[bytes, bytes]]\n--\n\nHeader lines as bytes."},
+    {"unpack_fields_lower", bridge_unpack_fields_lower, METH_O,
+     "unpack_fields_lower(packed: bytes) -> list[tuple[bytes, bytes]]\n--\n\nHeader lines as bytes, names in lower case."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -78,6 +78,7 @@ int bridge_resolve_init(void);
 int bridge_pack_fields(bridge_node *entry, PyObject *headers);
 PyObject *bridge_unpack_fields(PyObject *module, PyObject *packed);
 PyObject *bridge_unpack_fields_raw(PyObject *module, PyObject *packed);
+PyObject *bridge_unpack_fields_lower(PyObject *module, PyObject *packed);
 
 /* _bridge_channel.c */
 extern PyType_Spec bridge_channel_spec;

@@ -35,6 +35,9 @@ def unpack_fields(packed: bytes, /) -> list[tuple[str, str]]:
 def unpack_fields_raw(packed: bytes, /) -> list[tuple[bytes, bytes]]:
     """Header lines as bytes, in order. ``ValueError`` if ``packed`` is cut short."""
 
+def unpack_fields_lower(packed: bytes, /) -> list[tuple[bytes, bytes]]:
+    """Header lines as bytes, names in lower case, in order. ``ValueError`` if ``packed`` is cut short."""
+
 @final
 class Channel:
     """The border for one event loop. Not thread-safe: used by the thread of that loop only."""

@@ -114,7 +114,9 @@ int bridge_pack_fields(bridge_node *entry, PyObject *headers) {
 
 static PyObject *as_latin1(const char *data, Py_ssize_t size) { return PyUnicode_DecodeLatin1(data, size, NULL); }
 
-static PyObject *unpack(PyObject *packed, PyObject *(*make)(const char *, Py_ssize_t)) {
+typedef PyObject *maker(const char *, Py_ssize_t);
+
+static PyObject *unpack(PyObject *packed, maker *make_name, maker *make_value) {
     char *data;
     Py_ssize_t size;
     if (PyBytes_AsStringAndSize(packed, &data, &size) < 0)
@@ -129,7 +131,7 @@ static PyObject *unpack(PyObject *packed, PyObject *(*make)(const char *, Py_ssi
             Py_CLEAR(lines);
             break;
         }
-        PyObject *name = make(data + 8, sizes[0]), *value = make(data + 8 + sizes[0], sizes[1]);
+        PyObject *name = make_name(data + 8, sizes[0]), *value = make_value(data + 8 + sizes[0], sizes[1]);
         PyObject *line = name != NULL && value != NULL ? PyTuple_Pack(2, name, value) : NULL;
         Py_XDECREF(name);
         Py_XDECREF(value);
@@ -144,10 +146,28 @@ static PyObject *unpack(PyObject *packed, PyObject *(*make)(const char *, Py_ssi
 
 PyObject *bridge_unpack_fields(PyObject *module, PyObject *packed) {
     (void)module;
-    return unpack(packed, as_latin1);
+    return unpack(packed, as_latin1, as_latin1);
 }
 
 PyObject *bridge_unpack_fields_raw(PyObject *module, PyObject *packed) {
     (void)module;
-    return unpack(packed, PyBytes_FromStringAndSize);
+    return unpack(packed, PyBytes_FromStringAndSize, PyBytes_FromStringAndSize);
+}
+
+static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c; }
+
+static PyObject *as_lower(const char *data, Py_ssize_t size) {
+    const char first = size == 1 ? lower(*data) : 0;
+    if (size == 1)
+        return PyBytes_FromStringAndSize(&first, 1); /* CPython shares these objects: they must not be written to */
+    PyObject *name = PyBytes_FromStringAndSize(data, size);
+    char *bytes = name != NULL ? PyBytes_AsString(name) : NULL;
+    for (Py_ssize_t i = 0; bytes != NULL && i < size; i++)
+        bytes[i] = lower(bytes[i]);
+    return name;
+}
+
+PyObject *bridge_unpack_fields_lower(PyObject *module, PyObject *packed) {
+    (void)module;
+    return unpack(packed, as_lower, PyBytes_FromStringAndSize);
 }

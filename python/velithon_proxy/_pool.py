@@ -176,8 +176,25 @@ class Pool:
     async def _open_stream(
         self, method: str, target: str, headers: Any, body: Any, flags: int = 0, key: bytes | None = None
     ) -> StreamResponse:
-        reply, channel, token, upload = await self._begin(method, target, headers, body, flags | _FLAG_STREAM, key)
-        return StreamResponse(reply, self._targets[reply[5]], method, channel, token, upload)
+        if type(body) is not bytes:
+            reply, channel, token, upload = await self._begin(method, target, headers, body, flags | _FLAG_STREAM, key)
+            return StreamResponse(reply, self._targets[reply[5]], method, channel, token, upload)
+        # What _begin does, without a coroutine of its own: this is the way of nearly every request of a gateway.
+        loop = get_running_loop()
+        bound, channel = self._bound
+        if bound is not loop:
+            channel = self._bind(loop)
+        future: asyncio.Future[Any] = loop.create_future()
+        token = channel.submit(future, self._pool, method, target, headers, body, 0, flags | _FLAG_STREAM, key)
+        try:
+            reply = await future
+        except BaseException:
+            future.cancel()  # or the bridge would think that somebody takes the head and reads on
+            channel.cancel(token)
+            raise
+        if reply[0]:
+            raise self._error(method, reply)
+        return StreamResponse(reply, self._targets[reply[5]], method, channel, token, None)
 
     async def _begin(
         self, method: str, target: str, headers: Any, body: Any, flags: int, key: bytes | None

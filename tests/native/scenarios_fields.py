@@ -92,6 +92,7 @@ def headers_packed() -> None:
                 assert (await border.request("/?echo=1", headers=packed))[2] == packed
                 lines = _bridge.unpack_fields_raw(packed)
                 assert pack(lines) == packed
+                assert _bridge.unpack_fields_lower(packed) == [(name.lower(), value) for name, value in lines]
                 assert [
                     (name.encode("latin-1"), value.encode("latin-1")) for name, value in _bridge.unpack_fields(packed)
                 ] == lines
@@ -168,6 +169,13 @@ def fields_unpacked() -> None:
             if lines and isinstance(lines[0][0], str):
                 lines = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in lines]
             assert lines == expected, data
+        try:
+            lines = _bridge.unpack_fields_lower(data)
+        except ValueError:
+            lines = None
+        assert lines == (expected and [(name.lower(), value) for name, value in expected]), data
+    assert _bridge.unpack_fields_lower(struct.pack("=II", 1, 1) + b"AB") == [(b"a", b"B")]
+    assert b"A".lower() != b"A", "an object that CPython shares was written to"
     for wrong in (None, "text", bytearray(whole), memoryview(whole), 3, [], ()):
         for unpack in (_bridge.unpack_fields, _bridge.unpack_fields_raw):
             try:

@@ -147,3 +147,57 @@ app.middleware_stack = app.build_middleware_stack()
 assert "before the first request" in fails(RuntimeError, lambda: app.add_middleware(ProxyMiddleware("http://up")))
 assert app.user_middleware == []
 """)
+
+
+def test_the_first_gateways_take_their_requests_before_velithon_wraps_them() -> None:
+    run("""
+import asyncio
+from velithon import Velithon
+from velithon.logging import get_logger
+from velithon.middleware.cors import CORSMiddleware
+from velithon_proxy import ProxyMiddleware
+
+class Headers(dict):
+    pass
+class Scope:
+    proto, http_version, method, query_string, authority = "http", "1.1", "GET", "", None
+    client, scheme, headers = "127.0.0.1:5", "http", Headers(host="h")
+    def __init__(self, path):
+        self.path = path
+class Protocol:
+    async def client_disconnect(self):
+        await asyncio.sleep(60)
+    def response_bytes(self, status, headers, body):
+        self.status = status
+    response_empty = response_str = lambda self, status, *_: self.response_bytes(status, [], b"")
+
+seen, lines = [], []
+log = get_logger()
+type(log).info = lambda self, message, *arguments, extra=None: lines.append((message % arguments, extra["status"]))
+class Noting(ProxyMiddleware):
+    def __rsgi__(self, scope, protocol):
+        seen.append(type(scope).__module__)
+        return super().__rsgi__(scope, protocol)
+
+def answer(app, path):
+    protocol = Protocol()
+    asyncio.run(app(Scope(path), protocol))
+    return protocol.status, seen.pop() if seen else "wrapped"
+
+app = Velithon()
+app.add_middleware(Noting("http://127.0.0.1:1", "/a"))
+app.add_middleware(Noting("http://127.0.0.1:1", "/b", transform_request=lambda request: None))
+app.add_middleware(Noting("http://127.0.0.1:1", "/c"))
+got = answer(app, "/a/x")
+assert got == (502, "__main__"), got  # as the server hands it over
+assert lines.pop() == ("Processed GET /a/x", "502")
+for path in ("/b", "/c"):  # a hook may ask for Velithon's request, and the third one comes after it
+    status, module = answer(app, path)
+    assert (status, module) == (502, "wrapped"), (path, status, module)
+    assert lines.pop()[0] == f"Processed GET {path}"
+
+guarded = Velithon()
+guarded.add_middleware(CORSMiddleware, allow_origins=["*"])
+guarded.add_middleware(Noting("http://127.0.0.1:1", "/a"))
+assert answer(guarded, "/a") == (502, "wrapped")
+""")

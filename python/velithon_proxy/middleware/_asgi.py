@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from .._stream import StreamResponse
 from ._answers import Answer, ClientGoneError, Refusal
 from ._clients import ClientWatch
+from ._fields import Lines, RawLines
 from ._gateway import Gateway, Reply
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -48,7 +49,9 @@ class ASGIGateway:
             await self._forward(scope, raw, receive, send)
         else:
             refusal = Refusal(404, "nothing is served here")
-            await _answer(send, self._gateway.fail(refusal, method=scope["method"], path=scope["path"]))
+            answer = self._gateway.fail(refusal, method=scope["method"], path=scope["path"])
+            if answer is not None:
+                await _answer(send, answer.status, answer.headers, answer.body)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the application live its life, and close the gateway at the end of it."""
@@ -79,7 +82,7 @@ class ASGIGateway:
                 method,
                 path,
                 scope["query_string"].decode("latin-1"),
-                [(name.decode("latin-1"), value.decode("latin-1").strip(" \t")) for name, value in scope["headers"]],
+                [*scope["headers"]],
                 http_version=scope["http_version"],
                 authority=None,
                 raw=raw,
@@ -89,10 +92,8 @@ class ASGIGateway:
             body = await incoming.body(admitted.length)
             watch = ClientWatch(incoming.gone)
             try:
-                reply = await gateway.open(method, admitted, body)
-                if reply.stream is None:
-                    answer = Answer(reply.status, reply.lines, reply.body or b"")
-                else:
+                reply = await gateway.open(method, admitted, body, raw=True)
+                if reply.stream is not None:
                     await _stream(send, reply, reply.stream)
             except asyncio.CancelledError:
                 if not watch.was_the_reason():
@@ -109,7 +110,10 @@ class ASGIGateway:
                 watch.end()
             if reply is not None and reply.stream is not None:
                 await reply.stream.aclose()
-        await _answer(send, answer)
+        if answer is not None:
+            await _answer(send, answer.status, answer.headers, answer.body)
+        elif reply is not None and reply.stream is None:
+            await _answer(send, reply.status, reply.lines, reply.body or b"")
 
     def __repr__(self) -> str:
         return f"<ASGIGateway {self._gateway!r}>"
@@ -158,8 +162,10 @@ def _raw_path(scope: Scope) -> str | None:
     return None if not raw else raw.partition(b"?")[0].decode("latin-1")
 
 
-def _encoded(answer_lines: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer_lines]
+def _encoded(lines: Lines | RawLines) -> RawLines:
+    if lines and isinstance(lines[0][0], str):
+        return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in cast("Lines", lines)]
+    return cast("RawLines", lines)
 
 
 async def _stream(send: Send, reply: Reply, stream: StreamResponse) -> None:
@@ -169,11 +175,9 @@ async def _stream(send: Send, reply: Reply, stream: StreamResponse) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _answer(send: Send, answer: Answer | None) -> None:
-    if answer is None:
-        return
-    headers = _encoded(answer.headers)
-    if answer.body and not any(name == b"content-length" for name, _ in headers):
-        headers.append((b"content-length", b"%d" % len(answer.body)))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+async def _answer(send: Send, status: int, lines: Lines | RawLines, body: bytes) -> None:
+    headers = _encoded(lines)
+    if body and not any(name == b"content-length" for name, _ in headers):
+        headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -8,8 +8,8 @@ from typing import Final
 
 from ._answers import logger
 
-_WATCH_AFTER: Final = 0.01
-"""Seconds after which a request is slow enough to watch whether its client still waits; watching has a price."""
+_WATCH_AFTER: Final = 0.05
+"""A request that is so many seconds old, or twice as many, is slow enough to watch whether its client still waits."""
 
 
 class ClientWatch:
@@ -22,18 +22,19 @@ class ClientWatch:
         gone: waits until the client has gone.
     """
 
-    __slots__ = ("_fired", "_gone", "_task", "_timer", "_watcher")
+    __slots__ = ("_among", "_fired", "_gone", "_task", "_watcher")
 
     def __init__(self, gone: Callable[[], Awaitable[object]]) -> None:
+        loop = asyncio.get_running_loop()
         self._gone = gone
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(loop)
         self._watcher: asyncio.Task[None] | None = None
         self._fired = False
-        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER, self._start)
+        self._among = (_clocks.get(loop) or _clock_of(loop)).add(self)
 
     def end(self) -> None:
         """Stop watching. A waiter that stays behind would take the news of a later request of its connection."""
-        self._timer.cancel()
+        self._among.discard(self)
         if self._watcher is not None:
             self._watcher.cancel()
 
@@ -41,7 +42,8 @@ class ClientWatch:
         """Whether a cancellation came from here alone, which ends it; otherwise it must go on."""
         return self._fired and self._task is not None and self._task.uncancel() == 0
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Begin to watch."""
         self._watcher = asyncio.get_running_loop().create_task(self._wait())
 
     async def _wait(self) -> None:
@@ -54,3 +56,39 @@ class ClientWatch:
         # Granian's experimental tasks in Rust cannot be cancelled; then the upstream finishes for nobody.
         if self._task is not None and self._task.cancel():
             self._fired = True
+
+
+class _Clock:
+    """Starts the watches of one event loop that have become old, with one timer for all of them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._young: set[ClientWatch] = set()
+        self._old: set[ClientWatch] = set()  # since the last turn or longer
+        self._running = False
+
+    def add(self, watch: ClientWatch) -> set[ClientWatch]:
+        """Take a watch in; to be discarded from the set that is returned."""
+        self._young.add(watch)
+        if not self._running:
+            self._running = True
+            self._loop.call_later(_WATCH_AFTER, self._turn)
+        return self._young
+
+    def _turn(self) -> None:
+        due, self._old, self._young = self._old, self._young, set()
+        for watch in due:
+            watch.start()
+        self._running = bool(self._old)
+        if self._running:
+            self._loop.call_later(_WATCH_AFTER, self._turn)
+
+
+_clocks: Final[dict[asyncio.AbstractEventLoop, _Clock]] = {}
+
+
+def _clock_of(loop: asyncio.AbstractEventLoop) -> _Clock:
+    for ended in [other for other in _clocks if other.is_closed()]:
+        del _clocks[ended]
+    clock = _clocks[loop] = _Clock(loop)
+    return clock

@@ -19,6 +19,8 @@ from ._trust import TrustedProxies, read_address
 
 Lines: TypeAlias = list[tuple[str, str]]
 """Header lines in order; names of requests in lower case."""
+RawLines: TypeAlias = list[tuple[bytes, bytes]]
+"""The same as bytes: what ASGI has, and the core takes as well."""
 FieldsInput: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]] | None"
 
 _MOST_VISITS: Final = 10
@@ -38,6 +40,32 @@ _MANAGED: Final = _FORWARDED | _FRAMING | {"via", "host", "expect", "cookie", "a
 _NODE: Final = r'(?:[A-Za-z0-9._-]+|"(?:[A-Za-z0-9._:-]+|\[[0-9A-Fa-f:.]+\](?::[A-Za-z0-9._-]+)?)")'
 _PAIR: Final = rf"(?:for|by|host|proto)={_NODE}"
 _is_forwarded: Final = re.compile(rf"{_PAIR}(?:;{_PAIR})*(?:\s*,\s*{_PAIR}(?:;{_PAIR})*)*", re.IGNORECASE).fullmatch
+
+
+_SEEN: Final = _SPECIAL | {"host", "content-length", "transfer-encoding"}
+_SEEN_RAW: Final = frozenset(name.encode() for name in _SEEN)
+_HARMLESS: Final = frozenset({"", "close", "keep-alive"})
+_MOST_PEERS: Final = 1024
+
+
+def seen(lines: Lines | RawLines) -> Lines:
+    """Return the lines of a request that a gateway must look at; the others may pass."""
+    if lines and type(lines[0][0]) is bytes:
+        raw = cast("RawLines", lines)
+        return [_text_of(line) for line in raw if line[0] in _SEEN_RAW or b"_" in line[0]]
+    return [line for line in cast("Lines", lines) if line[0] in _SEEN or "_" in line[0]]
+
+
+def as_text(lines: Iterable[tuple[str, str] | tuple[bytes, bytes]]) -> Lines:
+    """Return header lines as text."""
+    return [_text_of(line) for line in lines]
+
+
+def _text_of(line: tuple[str, str] | tuple[bytes, bytes]) -> tuple[str, str]:
+    name, value = line
+    if isinstance(name, bytes) and isinstance(value, bytes):
+        return name.decode("latin-1"), value.decode("latin-1").strip(" \t")
+    return cast("tuple[str, str]", line)
 
 
 class Peer(NamedTuple):
@@ -74,6 +102,34 @@ class FieldRules:
         self._remove_request = _names("remove_request_headers", remove_request_headers)
         self._add_response = _additions("add_response_headers", add_response_headers, _FRAMING)
         self._remove_response = _names("remove_response_headers", remove_response_headers)
+        self._own: dict[Peer, Lines] = {}
+        self._tail: Final = [] if self._via is None else [("via", f"1.1 {self._via}")]
+        self._raw_tail: Final = [(name.encode(), value.encode()) for name, value in self._tail]
+        self.changes_requests: Final = bool(self._add_request or self._remove_request)
+        """Whether fields are added or removed that the operator has named."""
+        self.changes_responses: Final = bool(self._add_response or self._remove_response)
+
+    def own(self, peer: Peer) -> Lines | None:
+        """Return the gateway's own lines for a peer whose requests say nothing that they depend on; None: unknown."""
+        return self._own.get(peer)
+
+    def learn(self, peer: Peer) -> Lines:
+        """Make what ``own`` returns. The host of the peer must have been checked."""
+        lines: Lines = []
+        self._add_forwarded(lines, [], [], peer)
+        lines += self._tail
+        if len(self._own) >= _MOST_PEERS:
+            self._own.clear()
+        self._own[peer] = lines
+        return lines
+
+    @staticmethod
+    def says_nothing(line: tuple[str, str]) -> bool:
+        """Whether the gateway's own lines do not depend on a line that it has to look at."""
+        name, value = line
+        return name in ("host", "content-length", "transfer-encoding") or (
+            name == "connection" and value.lower() in _HARMLESS
+        )
 
     def request(self, method: str, lines: Lines, peer: Peer) -> Lines:
         """Return the lines to forward.
@@ -156,9 +212,11 @@ class FieldRules:
             added = {name.lower() for name, _ in self._add_response}
             lines = [line for line in lines if line[0].lower() not in added]
             lines += self._add_response
-        if self._via is not None:
-            lines = [*lines, ("via", f"1.1 {self._via}")]
-        return lines
+        return lines + self._tail
+
+    def raw_response(self, lines: RawLines) -> RawLines:
+        """Do the same where nothing was asked for that needs a look at the lines (``changes_responses``)."""
+        return lines + self._raw_tail
 
 
 def _forward_once_less(method: str, line: tuple[str, str]) -> tuple[str, str]:

@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from .._balancer import ProxyLoadBalancer
+from .._bridge import unpack_fields, unpack_fields_lower
 from .._errors import ConfigurationError, ProxyError
 from .._stream import StreamResponse
 from . import _paths
 from ._answers import Answer, ClientGoneError, Refusal, answer_to, log_failure
-from ._fields import FieldRules, FieldsInput, Lines, Peer
+from ._fields import FieldRules, FieldsInput, Lines, Peer, RawLines, as_text, seen
 from ._transforms import GatewayResponse, ProxyRequest, RequestHook, ResponseHook, check_hook, run_hook
 
 # uri-host [":" port] of RFC 9112 section 3.2 without what could be read as another host by somebody: the same rule as
@@ -45,8 +46,8 @@ class Admitted(NamedTuple):
 
     target: str
     """The request target for the upstream."""
-    lines: Lines
-    """The header lines to forward."""
+    lines: Lines | RawLines | list[Any]
+    """The header lines to forward, text or bytes."""
     length: int | None
     """Bytes of body that the client announced: 0 if it sends none, ``None`` if it did not say how many."""
     key: bytes | None = None
@@ -59,7 +60,7 @@ class Reply(NamedTuple):
     """A response to hand on: whole, or with a body that is still to come."""
 
     status: int
-    lines: Lines
+    lines: Lines | RawLines
     body: bytes | None
     stream: StreamResponse | None
     target: str
@@ -148,6 +149,11 @@ class Gateway:
         """The path prefix, percent-decoded, without a trailing slash except for the root."""
         return self._prefix or "/"
 
+    @property
+    def has_hooks(self) -> bool:
+        """Whether there are functions that change what passes."""
+        return self._transform_request is not None or self._transform_response is not None
+
     def matches(self, path: str, raw: str | None = None) -> bool:
         """Whether a request is this gateway's.
 
@@ -162,7 +168,7 @@ class Gateway:
         method: str,
         path: str,
         query: str,
-        lines: Lines,
+        lines: Lines | RawLines,
         *,
         http_version: str,
         authority: str | None,
@@ -196,40 +202,61 @@ class Gateway:
             write, given = (_paths.request_target, path) if raw is None else (_paths.raw_target, raw)
             target = write(self._prefix, given, query, strip=self._strip_prefix, above=self._above)
 
-        hosts: list[str] = []
-        lengths: list[str] = []
-        chunked = False
-        for name, value in lines:
+        host: str | None = None
+        length: int | None = None
+        chunked, quick = False, not self._rules.changes_requests
+        special = seen(lines)
+        for line in special:
+            name, value = line
             if name == "host":
-                hosts.append(value)
+                if host is not None:
+                    raise Refusal(400, "the request needs exactly one Host field")
+                host = value
             elif name == "content-length":
-                lengths.append(value)
+                if length is not None or _is_length(value) is None:
+                    raise Refusal(400, "the request has no clear length")
+                length = int(value)
             elif name == "transfer-encoding":
                 if chunked or value.strip().lower() != "chunked":
                     # The server in front has undone the chunks, and nothing else.
                     raise Refusal(501, "the only transfer coding that is understood is chunked")
                 chunked = True
-        _check_hosts(hosts, http_version, authority)
-        if len(lengths) > 1 or (lengths and (chunked or _is_length(lengths[0]) is None)):
+            elif quick:
+                quick = FieldRules.says_nothing(line)
+        if chunked and length is not None:
             raise Refusal(400, "the request has no clear length")
-        http2 = http_version.startswith("2")
-        # HTTP/2 frames bodies without saying so in a header.
-        length = int(lengths[0]) if lengths else None if chunked or http2 else 0
+        peer = Peer(address, scheme, authority or host or "")
+        own = self._rules.own(peer)
+        if own is None or host is None or authority is not None:
+            _check_host(host, http_version, authority)
+            own = own or self._rules.learn(peer)
 
+        http2 = http_version.startswith("2")
+        if length is None and not chunked and not http2:
+            length = 0  # HTTP/2 frames bodies without saying so in a header
         if authority is not None and self._preserve_host:
             # That of the target counts, not that of the Host field (RFC 9112 section 3.2.2).
-            lines = [("host", authority), *(line for line in lines if line[0] != "host")]
+            lines = [("host", authority), *(line for line in as_text(lines) if line[0] != "host")]
         if http2:
-            lines = _join_cookies(lines)
-        peer = Peer(address, scheme, authority or (hosts[0] if hosts else ""))
+            lines = _join_cookies(as_text(lines))
         key = None
         if self._hash_client:
-            chain = [value for name, value in lines if name == "x-forwarded-for"]
+            chain = [value for name, value in special if name == "x-forwarded-for"]
             key = (self._rules.trusted.client(address, chain) or "").encode()
-        return Admitted(target, self._rules.request(method, lines, peer), length, key, address)
+        kept = [*lines, *own] if quick else self._rules.request(method, as_text(lines), peer)
+        return Admitted(target, kept, length, key, address)
 
-    async def open(self, method: str, admitted: Admitted, body: bytes | AsyncIterator[bytes]) -> Reply:
+    async def open(
+        self, method: str, admitted: Admitted, body: bytes | AsyncIterator[bytes], *, raw: bool = False
+    ) -> Reply:
         """Send the request upstream and return the response as soon as its head is there.
+
+        Args:
+            method: as the client sent it.
+            admitted: what ``admit`` has made of it.
+            body: of as many bytes as were announced.
+            raw: the adapter takes the lines of the response as bytes, names in lower case. It gets them as text where
+                somebody has looked at them.
 
         Raises:
             Refusal: the body is not the one that was announced.
@@ -238,7 +265,8 @@ class Gateway:
         if isinstance(body, bytes) and admitted.length is not None and len(body) != admitted.length:
             raise Refusal(400, "the body has another length than the request says")
         if self._transform_request is not None:
-            request = ProxyRequest(method, admitted.target, admitted.lines, body, admitted.client, self._most)
+            lines = as_text(admitted.lines)
+            request = ProxyRequest(method, admitted.target, lines, body, admitted.client, self._most)
             changed = await run_hook(
                 "transform_request", self._transform_request, request, ProxyRequest, GatewayResponse
             )
@@ -249,11 +277,16 @@ class Gateway:
         flags = _GATEWAY | (_PRESERVE_HOST if self._preserve_host else 0)
         response = await self._client._open_stream(method, admitted.target, admitted.lines, body, flags, admitted.key)
         try:
-            lines = self._rules.response(response.headers.multi_items())
             whole = response._take_whole()
             stream = None if whole is not None else response
+            packed, rules = response._packed_fields, self._rules
             if self._transform_response is None:
+                if raw and not rules.changes_responses:
+                    lines = rules.raw_response(unpack_fields_lower(packed))
+                else:
+                    lines = rules.response(unpack_fields(packed))
                 return Reply(response.status, lines, whole, stream, response.target)
+            lines = rules.response(unpack_fields(packed))
             given = GatewayResponse._of(response.status, lines, whole, stream)
             answer = await run_hook("transform_response", self._transform_response, given, GatewayResponse)
             if answer is not given:
@@ -300,11 +333,11 @@ async def _reply_of(response: GatewayResponse, target: str) -> Reply:
     return Reply(status, lines, body, None, target)
 
 
-def _check_hosts(hosts: list[str], http_version: str, authority: str | None) -> None:
+def _check_host(host: str | None, http_version: str, authority: str | None) -> None:
     """Refuse a request that does not say which host it is for, or not clearly (RFC 9112 section 3.2)."""
-    if len(hosts) > 1 or (not hosts and http_version == "1.1"):
+    if host is None and http_version == "1.1":
         raise Refusal(400, "the request needs exactly one Host field")
-    if (hosts and not _is_authority(hosts[0])) or (authority is not None and not _is_authority(authority)):
+    if (host is not None and not _is_authority(host)) or (authority is not None and not _is_authority(authority)):
         raise Refusal(400, "the host of the request is not a host with an optional port")
 
 

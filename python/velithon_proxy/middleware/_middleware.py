@@ -181,9 +181,18 @@ class ProxyMiddleware:
             return functools.partial(self._asgi, cast("dict[str, Any]", first))
         return WrappedApp(self._gateway, first)
 
-    def __rsgi__(self, scope: RSGIScope, protocol: RSGIHTTPProtocol) -> Awaitable[None]:
-        """Serve one RSGI request."""
+    def __rsgi__(self, scope: RSGIScope, protocol: RSGIHTTPProtocol) -> Awaitable[Any]:
+        """Serve one RSGI request; the result is the status of one that was forwarded."""
         return self._rsgi.__rsgi__(scope, protocol)
+
+    def takes(self, scope: RSGIScope) -> bool:
+        """Whether an RSGI request will be forwarded; all others go to the application."""
+        return self._gateway.matches(scope.path) and scope.proto == "http"
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether functions of the application have a say in what is forwarded."""
+        return self._gateway.has_hooks
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start a worker: called by the RSGI server."""

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 from .._errors import ProxyError
-from ._answers import Answer, ClientGoneError, Refusal, logger
+from ._answers import CLIENT_GONE, Answer, ClientGoneError, Refusal, logger
 from ._clients import ClientWatch
 from ._fields import Lines
 from ._gateway import Gateway, Reply
@@ -80,18 +80,14 @@ class RSGIGateway:
         self._owner = app
         self._app = cast("RSGIApp | None", getattr(app, "__rsgi__", app))
 
-    async def __rsgi__(self, scope: RSGIScope, protocol: RSGIHTTPProtocol) -> None:
-        """Serve one request."""
-        matched = self._gateway.matches(scope.path)
-        if not matched and self._app is not None:
-            await self._app(scope, protocol)
-        elif scope.proto != "http":
-            _refuse_websocket(protocol, 501 if matched else 404)
-        elif matched:
-            await self._forward(scope, protocol)
-        else:
-            answer = self._gateway.fail(Refusal(404, "nothing is served here"), method=scope.method, path=scope.path)
-            _respond(protocol, answer)
+    def __rsgi__(self, scope: RSGIScope, protocol: RSGIHTTPProtocol) -> Awaitable[Any]:
+        """Serve one request; the result is the status of one that was forwarded."""
+        if self._gateway.matches(scope.path):
+            if scope.proto == "http":
+                return self._forward(scope, protocol)
+        elif self._app is not None:
+            return self._app(scope, protocol)
+        return self._refuse(scope, protocol)
 
     __call__ = __rsgi__
 
@@ -108,7 +104,14 @@ class RSGIGateway:
         if hook is not None:
             hook(loop)
 
-    async def _forward(self, scope: RSGIScope, protocol: RSGIHTTPProtocol) -> None:
+    async def _refuse(self, scope: RSGIScope, protocol: RSGIHTTPProtocol) -> None:
+        if scope.proto != "http":
+            _refuse_websocket(protocol, 501 if self._gateway.matches(scope.path) else 404)
+            return
+        refusal = Refusal(404, "nothing is served here")
+        _respond(protocol, self._gateway.fail(refusal, method=scope.method, path=scope.path))
+
+    async def _forward(self, scope: RSGIScope, protocol: RSGIHTTPProtocol) -> int:
         method, path, gateway = scope.method, scope.path, self._gateway
         watch: ClientWatch | None = None
         reply: Reply | None = None
@@ -119,17 +122,17 @@ class RSGIGateway:
                 method,
                 path,
                 scope.query_string,
-                scope.headers.items(),
+                [*scope.headers.items()],
                 http_version=scope.http_version,
                 authority=scope.authority,
                 address=_address(getattr(scope, "client", None)),
                 scheme=getattr(scope, "scheme", "http"),
             )
-            body = await _body(protocol, admitted.length)
+            body = b"" if admitted.length == 0 else await _body(protocol, admitted.length)
             watch = ClientWatch(protocol.client_disconnect)
             try:
                 reply = await gateway.open(method, admitted, body)
-                lines = _as_utf8(reply.lines, reply.target)
+                lines = _as_utf8(cast("Lines", reply.lines), reply.target)
                 if reply.stream is None:
                     answer = Answer(reply.status, lines, reply.body or b"")
                 else:
@@ -155,6 +158,9 @@ class RSGIGateway:
             if reply is not None and reply.stream is not None:
                 await reply.stream.aclose()
         _respond(protocol, answer)
+        if answer is not None:
+            return answer.status
+        return reply.status if begun and reply is not None else CLIENT_GONE
 
     def __repr__(self) -> str:
         return f"<RSGIGateway {self._gateway!r}>"
@@ -171,8 +177,6 @@ async def _body(protocol: RSGIHTTPProtocol, length: int | None) -> bytes | Async
 
     Iterating over the protocol takes an aborted upload for a complete one: without a length nobody could tell.
     """
-    if length == 0:
-        return b""
     if length is not None and length > _BUFFERED and hasattr(protocol, "__aiter__"):
         return _pieces(protocol, length)
     try:
@@ -253,7 +257,10 @@ def _address(client: str | None) -> str | None:
 
 def _as_utf8(lines: Lines, target: str) -> Lines:
     """Read the bytes of each value as UTF-8, which the server writes again; fields with other bytes are left out."""
-    if all(value.isascii() for _, value in lines):
+    for _, value in lines:
+        if not value.isascii():
+            break
+    else:
         return lines
     kept: Lines = []
     for name, value in lines:

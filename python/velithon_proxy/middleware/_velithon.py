@@ -8,8 +8,10 @@ before the argument exists, so the constructor would be too late.
 from __future__ import annotations
 
 import functools
+import logging
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -73,7 +75,9 @@ def _extend(module: ModuleType | None) -> None:
     if cls is None or "_velithon_proxy_extended" in vars(cls):
         return
     cls._velithon_proxy_extended = True
+    cls._velithon_proxy_lane = None
     cls.__init__ = _instantiating(cls.__init__)
+    cls.__call__ = _asking_first(cls.__call__)
     if not hasattr(cls, "add_middleware"):
         cls.add_middleware = _add_middleware
 
@@ -93,6 +97,65 @@ def _instantiating(init: Any) -> Any:
             _close_with(self, entry)
 
     return __init__
+
+
+def _asking_first(call: Any) -> Any:
+    """Wrap ``Velithon.__call__``: gateways that nothing comes before take their requests as the server hands them over.
+
+    Velithon's wrappers and contexts cost more than forwarding does, and a gateway uses none of them.
+    """
+
+    @functools.wraps(call)
+    def __call__(self: Any, scope: Any, protocol: Any) -> Awaitable[object]:  # noqa: N807
+        lane = cast("_Lane | None", self._velithon_proxy_lane)
+        if lane is None:
+            lane = self._velithon_proxy_lane = _Lane(self)
+        for gateway in lane.gateways:
+            if gateway.takes(scope):
+                return lane.serve(gateway, scope, protocol)
+        return call(self, scope, protocol)
+
+    return __call__
+
+
+class _Lane:
+    """The gateways, first of all middleware, for whose requests Velithon would do nothing but write a line in its log.
+
+    Hooks may ask for Velithon's request, and the application may want an identifier of its own for each.
+    """
+
+    def __init__(self, app: Any) -> None:
+        from velithon.datastructures import request_id_generator
+        from velithon.logging import get_logger
+
+        self._log: Any = get_logger("velithon.middleware.logging")
+        self._next_id: Any = request_id_generator.generate
+        self.gateways: list[ProxyMiddleware] = []
+        if getattr(app, "include_security_middleware", True) or getattr(app, "request_id_generator", True):
+            return
+        for entry in app.user_middleware:
+            if not isinstance(entry.cls, ProxyMiddleware) or entry.cls.has_hooks:
+                break
+            self.gateways.append(entry.cls)
+
+    def serve(self, gateway: ProxyMiddleware, scope: Any, protocol: Any) -> Awaitable[object]:
+        """Serve a request, and write the line that Velithon would write, with the status that was sent."""
+        answer = gateway.__rsgi__(scope, protocol)
+        return self._logged(answer, scope) if self._log.isEnabledFor(logging.INFO) else answer
+
+    async def _logged(self, answer: Awaitable[int], scope: Any) -> None:
+        began = time.perf_counter()
+        status = await answer
+        extra = {
+            "request_id": self._next_id(),
+            "method": scope.method,
+            "user_agent": scope.headers.get("user-agent", ""),
+            "path": scope.path,
+            "client_ip": scope.client,
+            "duration_ms": str(round((time.perf_counter() - began) * 1000, 2)),
+            "status": str(status),
+        }
+        self._log.info("Processed %s %s", scope.method, scope.path, extra=extra)
 
 
 def _add_middleware(self: Any, middleware: Any, *args: Any, **kwargs: Any) -> None:
