@@ -87,6 +87,7 @@ class ProxyLoadBalancer(Pool):
     ) -> None:
         if strategy is None:  # pyright: ignore[reportUnnecessaryComparison] -- callers without types
             raise ConfigurationError("strategy must be the name of one, not None", field="strategy")
+        self._is_probed = health_check_url is not None
         if health is not None and health_check_url is None:
             raise ConfigurationError("health needs health_check_url: without it nothing is probed", field="health")
         if health_check_url == "":
@@ -186,6 +187,11 @@ class ProxyLoadBalancer(Pool):
             ConfigurationError: there is no ``health_check_url``.
         """
         await self._control("probe")
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether there is a ``health_check_url``."""
+        return self._is_probed
 
     async def get_health_status(self) -> list[tuple[str, bool]]:
         """Return each target, in the order given, and whether requests may go there now.

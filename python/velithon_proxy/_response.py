@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ._attempts import read_attempts
+from ._bridge import unpack_fields, unpack_fields_lower
 from ._errors import Attempt
 from ._headers import Headers
 
@@ -35,6 +36,14 @@ class ResponseHead:
         if headers is None:
             headers = self._headers = Headers.from_packed(self._packed_fields)
         return headers
+
+    def _lines(self) -> list[tuple[str, str]]:
+        """The header lines in order, as Latin-1 text."""
+        return unpack_fields(self._packed_fields)
+
+    def _lower_lines(self) -> list[tuple[bytes, bytes]]:
+        """The header lines in order, as bytes, names in lower case."""
+        return unpack_fields_lower(self._packed_fields)
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:

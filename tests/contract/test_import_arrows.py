@@ -20,7 +20,7 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 #: Third-party packages and the modules that may import them; the value None means all modules.
 ALLOWED_PACKAGES: dict[str, set[str] | None] = {
     "multidict": None,  # the only dependency of the distribution
-    "velithon": {"middleware/_velithon.py"},  # an optional extra: one adapter file per framework
+    "velithon": {"middleware/_velithon.py", "middleware/_routes.py"},  # an optional extra: its adapters
 }
 #: Go is reached through the bridge alone, which knows when it may be started.
 OTHER_WAYS_INTO_C = {"ctypes", "cffi", "_ctypes"}
@@ -51,7 +51,7 @@ def broken_rules(module: str, source: str | None = None) -> list[str]:
             found.append(f"{module}:{line}: {name}: native code is reached through _bridge alone")
         elif top == "velithon_proxy":
             in_middleware = module.startswith("middleware/")
-            facade = module == "__init__.py"  # exports what every layer offers
+            facade = module in ("__init__.py", "gateway.py")  # export what every layer offers
             if name.startswith("velithon_proxy.middleware") and not in_middleware and not facade:
                 found.append(f"{module}:{line}: {name}: the client knows no middleware")
             if name.startswith("velithon_proxy._bridge") and in_middleware:

@@ -133,4 +133,28 @@ def make_starlette() -> Any:
 
 
 starlette = make_starlette() if os.environ.get("FRAMEWORK") == "starlette" else None
+
+
+def make_routes() -> Any:
+    from velithon import Velithon
+
+    from velithon_proxy.gateway import Gateway, GatewayRoute, forward_to
+
+    gateway = Gateway()
+    gateway.add_route("/strip/{path:path}", UPSTREAM, strip_path=True, **PATIENT)
+    gateway.add_route("/rewrite/{id:int}/{path:path}", [UPSTREAM], path_rewrite="/v1/{path}/of/{id}", **PATIENT)
+    gateway.add_route("/whole/{path:path}", UPSTREAM, headers_to_add={"X-Added": "1"}, headers_to_remove=["x-gone"],
+                      **PATIENT)  # fmt: skip
+
+    @gateway.forward_to(UPSTREAM, methods=["get"], **PATIENT)
+    def only() -> None:
+        raise AssertionError("it is never called")
+
+    application = Velithon(routes=[*gateway.get_routes(), GatewayRoute("/down", DOWN, **PATIENT)])
+    endpoint = forward_to("/endpoint", UPSTREAM, strip_path=True, **PATIENT)
+    application.add_route("/endpoint/{path:path}", endpoint, methods=["GET", "POST"], include_in_schema=False)
+    return application
+
+
+routes = make_routes() if os.environ.get("FRAMEWORK") == "routes" else None
 velithon = make_velithon() if os.environ.get("FRAMEWORK") == "velithon" else None

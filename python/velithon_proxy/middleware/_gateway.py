@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from .._balancer import ProxyLoadBalancer
-from .._bridge import unpack_fields, unpack_fields_lower
 from .._errors import ConfigurationError, ProxyError
 from .._stream import StreamResponse
 from . import _paths
@@ -150,6 +149,11 @@ class Gateway:
         return self._prefix or "/"
 
     @property
+    def client(self) -> ProxyLoadBalancer:
+        """The upstreams; another object after ``close``."""
+        return self._client
+
+    @property
     def has_hooks(self) -> bool:
         """Whether there are functions that change what passes."""
         return self._transform_request is not None or self._transform_response is not None
@@ -279,14 +283,14 @@ class Gateway:
         try:
             whole = response._take_whole()
             stream = None if whole is not None else response
-            packed, rules = response._packed_fields, self._rules
+            rules = self._rules
             if self._transform_response is None:
                 if raw and not rules.changes_responses:
-                    lines = rules.raw_response(unpack_fields_lower(packed))
+                    lines = rules.raw_response(response._lower_lines())
                 else:
-                    lines = rules.response(unpack_fields(packed))
+                    lines = rules.response(response._lines())
                 return Reply(response.status, lines, whole, stream, response.target)
-            lines = rules.response(unpack_fields(packed))
+            lines = rules.response(response._lines())
             given = GatewayResponse._of(response.status, lines, whole, stream)
             answer = await run_hook("transform_response", self._transform_response, given, GatewayResponse)
             if answer is not given:

@@ -84,7 +84,7 @@ class RSGIGateway:
         """Serve one request; the result is the status of one that was forwarded."""
         if self._gateway.matches(scope.path):
             if scope.proto == "http":
-                return self._forward(scope, protocol)
+                return self.serve(scope, protocol, scope.path)
         elif self._app is not None:
             return self._app(scope, protocol)
         return self._refuse(scope, protocol)
@@ -111,13 +111,18 @@ class RSGIGateway:
         refusal = Refusal(404, "nothing is served here")
         _respond(protocol, self._gateway.fail(refusal, method=scope.method, path=scope.path))
 
-    async def _forward(self, scope: RSGIScope, protocol: RSGIHTTPProtocol) -> int:
-        method, path, gateway = scope.method, scope.path, self._gateway
+    async def serve(
+        self, scope: RSGIScope, protocol: RSGIHTTPProtocol, path: str, refusal: Refusal | None = None
+    ) -> int:
+        """Forward a request, with this path in the place of its own, or refuse it; returns the status."""
+        method, gateway = scope.method, self._gateway
         watch: ClientWatch | None = None
         reply: Reply | None = None
         answer: Answer | None = None
         begun = False
         try:
+            if refusal is not None:
+                raise refusal
             admitted = gateway.admit(
                 method,
                 path,

@@ -95,6 +95,9 @@ def _instantiating(init: Any) -> Any:
         init(self, *args, middleware=entries, **kwargs)
         for entry in entries or ():
             _close_with(self, entry)
+        for route in self.router.routes:
+            if hasattr(route, "load_balancer") and hasattr(route, "aclose"):  # of velithon_proxy.gateway
+                self.on_shutdown()(route.aclose)
 
     return __init__
 
