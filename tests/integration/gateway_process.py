@@ -77,7 +77,7 @@ class Connection:
         return answer
 
     def _chunked(self) -> bytes:
-        body = b""
+        body = bytearray()
         while True:
             while b"\r\n" not in self._received:
                 self._receive()
@@ -88,7 +88,7 @@ class Connection:
             body += self._received[:size]
             self._received = self._received[size + 2 :]
             if size == 0:
-                return body
+                return bytes(body)
 
     def _receive(self) -> None:
         data = self.socket.recv(65536)

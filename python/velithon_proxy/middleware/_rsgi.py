@@ -7,12 +7,14 @@ The objects are those of RSGI 1.x; Velithon's wrappers of them have the same met
 - A response cannot be aborted after its start. One that breaks off later is seen to be cut off if it has a
   ``Content-Length``, and looks complete without.
 - A body without a length is read as a whole: an upload that was broken off could not be told from a complete one.
-- Nothing holds the upstream back when the client reads slowly: the server keeps what it has been given.
+- The server keeps what it has been given of a response, without a limit. Large ones go through a pipe instead
+  (``_pipes.py``), which holds the upstream back when the client reads slowly.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Protocol, TypeAlias, cast
 
@@ -21,6 +23,7 @@ from ._answers import CLIENT_GONE, Answer, ClientGoneError, Refusal, logger
 from ._clients import ClientWatch
 from ._fields import Lines
 from ._gateway import Gateway, Reply
+from ._pipes import Pipe
 
 
 class RSGIHeaders(Protocol):
@@ -173,6 +176,8 @@ class RSGIGateway:
 
 _BUFFERED: Final = 65_536
 """A body of up to so many bytes is read as a whole: a request can be sent again then, a response be refused."""
+_LARGE: Final = 4 * _BUFFERED
+"""A response of more bytes goes through a pipe, which holds the upstream back for a slow client."""
 _PATIENCE: Final = 0.01
 """Seconds in which a response may become complete before it is handed on piece by piece."""
 
@@ -232,25 +237,51 @@ async def _stream(
     protocol: RSGIHTTPProtocol, status: int, lines: Lines, held: list[bytes], ahead: asyncio.Future[bytes],
     pieces: AsyncIterator[bytes],
 ) -> None:  # fmt: skip
-    """Hand a response on as it comes. Velithon's wrapper has no such method; its headers are kept."""
+    """Hand a response on as it comes. Velithon's wrapper cannot do it; the headers that it has collected are kept."""
     raw: Any = getattr(protocol, "_protocol", protocol)
-    extra: Lines = getattr(protocol, "_headers", [])
+    lines = [*getattr(protocol, "_headers", []), *lines]
     try:
-        transport = raw.response_stream(status, [*extra, *lines])
-        while True:
-            for piece in held:
-                await transport.send_bytes(piece)
-            piece = await ahead
-            if not piece:
-                return
-            held = [piece]
-            ahead = asyncio.ensure_future(anext(pieces, b""))
+        with contextlib.ExitStack() as stack:
+            pipe: Pipe | None = None
+            if _is_large(lines, held):
+                with contextlib.suppress(OSError):  # no descriptor is left: then as the small ones
+                    pipe = stack.enter_context(Pipe())
+            if pipe is None:
+                send = raw.response_stream(status, lines).send_bytes
+            else:
+                raw.response_file(status, lines, pipe.path)
+                send = pipe.send
+            try:
+                while True:
+                    for piece in held:
+                        await send(piece)
+                    piece = await ahead
+                    if not piece:
+                        break
+                    held = [piece]
+                    ahead = asyncio.ensure_future(anext(pieces, b""))
+            except ProxyError:
+                if pipe is not None:
+                    await pipe.finish()
+                raise
+            if pipe is not None:
+                await pipe.finish()
     except ProxyError:
         raise
     except Exception as error:
         raise ClientGoneError("the client left in the middle of the response") from error
     finally:
         ahead.cancel()
+
+
+def _is_large(lines: Lines, held: list[bytes]) -> bool:
+    """Whether more of a response may come than a server should keep for a client that does not take it."""
+    if any(name.lower() == "content-type" and "event-stream" in value for name, value in lines):
+        return False  # a server that waits for a pipe uses a thread for it
+    lengths = [value for name, value in lines if name.lower() == "content-length"]
+    if lengths:
+        return lengths[0].isdecimal() and int(lengths[0]) > _LARGE
+    return sum(map(len, held)) >= _BUFFERED
 
 
 def _address(client: str | None) -> str | None:

@@ -1,0 +1,93 @@
+"""A large response on RSGI: through a pipe that the server takes for a file.
+
+What ``response_stream`` is given the server keeps until the client has taken it, and it does not say how much that is.
+A file it reads piece by piece, as fast as the client takes them, and a pipe as well: when it is full, the client is
+slow, and the upstream is held back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sys
+import termios
+from types import TracebackType
+from typing import Final
+
+_FOLDERS: Final = ("/proc/self/fd", "/dev/fd")
+_POLL: Final = 0.002
+"""Seconds between two looks at a pipe whose other end has not been opened yet."""
+
+
+class Pipe:
+    """A pipe with a path; ``with`` closes it.
+
+    Raises:
+        OSError: no descriptor is left, or the system has no paths for them.
+    """
+
+    def __init__(self) -> None:
+        folder = next((name for name in _FOLDERS if os.path.isdir(name)), None)  # noqa: PTH112
+        if folder is None:
+            raise OSError("descriptors have no paths here")
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._sent = 0
+        self.path: Final = f"{folder}/{self._reader}"
+
+    async def send(self, data: bytes) -> None:
+        """Write all of it, as fast as the other end reads.
+
+        Raises:
+            BrokenPipeError: nobody reads any more.
+        """
+        rest = memoryview(data)
+        while rest:
+            try:
+                count = os.write(self._writer, rest)
+                self._sent += count
+                rest = rest[count:]
+            except BlockingIOError:
+                await self._writable()
+                self._leave_to_reader()
+
+    async def finish(self) -> None:
+        """Wait until the other end has opened the path, which is gone after the end of the block."""
+        while self._reader >= 0 and self._unread() == self._sent:  # noqa: ASYNC110 -- nothing tells of it
+            await asyncio.sleep(_POLL)
+
+    def _unread(self) -> int:
+        """Bytes that nobody has read yet."""
+        count = bytearray(4)
+        fcntl.ioctl(self._reader, termios.FIONREAD, count)
+        return int.from_bytes(count, sys.byteorder)
+
+    async def _writable(self) -> None:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        loop.add_writer(self._writer, _wake, future)
+        try:
+            await future
+        finally:
+            loop.remove_writer(self._writer)
+
+    def _leave_to_reader(self) -> None:
+        """Close our end for reading: it would hide that nobody else reads."""
+        if self._reader >= 0:
+            os.close(self._reader)
+            self._reader = -1
+
+    def __enter__(self) -> Pipe:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._leave_to_reader()
+        os.close(self._writer)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
