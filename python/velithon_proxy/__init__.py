@@ -45,7 +45,7 @@ from ._settings import Limits, Timeouts
 from ._stream import StreamResponse
 from ._tls import TLS, InsecureTLSWarning
 from ._version import __version__
-from .middleware import GatewayResponse, ProxyMiddleware, ProxyRequest
+from .middleware import GatewayResponse, ProxyMiddleware, ProxyRequest, Refusal
 
 __all__ = [
     "TLS",
@@ -80,6 +80,7 @@ __all__ = [
     "ProxyResponse",
     "ProxyTimeoutError",
     "ReadTimeout",
+    "Refusal",
     "Retry",
     "StateChange",
     "StreamResponse",

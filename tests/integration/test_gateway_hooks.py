@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 from client_upstream import Received, Upstream, answer, chunked, replying
 
-from velithon_proxy import GatewayResponse, ProxyMiddleware, ProxyRequest
+from velithon_proxy import (
+    ConfigurationError,
+    ConnectError,
+    GatewayResponse,
+    ProxyMiddleware,
+    ProxyRequest,
+    Refusal,
+)
 
 
 async def call(app: Any, method: str = "GET", path: str = "/", body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
@@ -98,6 +105,91 @@ async def test_a_hook_that_raises_is_500_and_asks_no_upstream_twice(where: str) 
                 await asyncio.sleep(0.005)
         assert state["targets"][0]["breaker"]["failures"] == 0
         gateway.close()
+
+
+async def test_failures_can_be_answered_otherwise(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[Exception] = []
+
+    async def on_error(error: Exception, response: GatewayResponse) -> GatewayResponse | None:
+        told.append(error)
+        if response.status == 413:
+            return GatewayResponse(413, {"Content-Type": "text/plain"}, "too much")
+        if response.status == 405:
+            raise LookupError("a bug")
+        response.headers["X-Shaped"] = "yes"
+        return None
+
+    gateway = ProxyMiddleware("http://127.0.0.1:1", on_error=on_error, max_request_body=10, max_retries=0)
+    status, lines, body = await call(gateway)
+    assert (status, lines["x-shaped"], json.loads(body)["error"]) == (502, "yes", "Bad Gateway")
+    status, lines, body = await call(gateway, "POST", "/", b"x" * 11)  # C31: before anything is sent
+    assert (status, lines["content-type"], lines["content-length"], body) == (413, "text/plain", "8", b"too much")
+    assert (await call(gateway, "TRACE"))[0] == 405
+    assert "on_error failed" in caplog.text
+    assert [type(error) for error in told] == [ConnectError, Refusal, Refusal]
+    gateway.close()
+
+
+async def test_a_body_that_does_not_come_in_time_is_408() -> None:
+    gateway = ProxyMiddleware("http://127.0.0.1:1", timeout_ms=50)
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    sent: list[Any] = []
+    headers = [(b"host", b"h"), (b"content-length", b"3")]
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers,
+             "http_version": "1.1"}  # fmt: skip
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await gateway(scope, receive, send)
+    assert sent[0]["status"] == 408
+    gateway.close()
+
+
+async def test_the_status_endpoint() -> None:
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 418, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    gateway = ProxyMiddleware("http://127.0.0.1:1", "/api", status_endpoint="/-/gateway", app=inner)
+    status, lines, body = await call(gateway, path="/-/gateway")
+    assert (status, lines["content-type"], lines["cache-control"]) == (200, "application/json", "no-store")
+    assert json.loads(body)["targets"][0]["target"] == "http://127.0.0.1:1"
+    assert json.loads(body) == await gateway.get_proxy_status()
+    status, lines, body = await call(gateway, "HEAD", "/-/gateway")
+    assert (status, body) == (200, b"")
+    status, lines, _ = await call(gateway, "DELETE", "/-/gateway")
+    assert (status, lines["allow"]) == (405, "GET, HEAD")
+    assert (await call(gateway, path="/-/gateway/x"))[0] == 418
+    assert (await call(ProxyMiddleware("http://127.0.0.1:1", "/api", app=inner), path="/-/gateway"))[0] == 418
+    for wrong in ("status", "/a//b", 3):
+        with pytest.raises(ConfigurationError, match="status_endpoint"):
+            ProxyMiddleware("http://up", status_endpoint=wrong)  # type: ignore[arg-type]
+
+
+async def test_paths_of_a_stripped_prefix_come_back() -> None:
+    def moved(request: Received) -> bytes:
+        host = request.values("host")[0]
+        lines = [
+            b"Location: http://%s/v2/login?next=/v2/x" % host,
+            b"Set-Cookie: a=1; Path=/v2/; Domain=127.0.0.1; Secure",
+        ]
+        return answer(b"", *lines, status=b"302 Found")
+
+    with Upstream(replying(moved)) as upstream:
+        options: dict[str, Any] = {"strip_prefix": True, "upstream_path_prefix": "/v2"}
+        gateway = ProxyMiddleware(upstream.url, "/api", rewrite_location=True, rewrite_cookies=True, **options)
+        status, lines, _ = await call(gateway, path="/api/x")
+        assert (status, lines["location"]) == (302, "/api/login?next=/v2/x")
+        assert lines["set-cookie"] == "a=1; Path=/api; Secure"
+        gateway.close()
+        plain = ProxyMiddleware(upstream.url, "/api", **options)
+        assert (await call(plain, path="/api/x"))[1]["location"] == f"{upstream.url}/v2/login?next=/v2/x"
+        plain.close()
 
 
 async def test_the_state_of_a_gateway() -> None:

@@ -172,8 +172,8 @@ async def test_an_admitted_request_is_handed_to_the_client_as_it_is(
     assert client.calls == [("POST", "/x?y", lines, body, 3 if preserve else 1, b"key")]
 
 
-def test_nobody_is_told_when_the_client_is_gone() -> None:
-    assert Gateway("http://up").fail(ClientGoneError("x"), method="GET", path="/") is None
+async def test_nobody_is_told_when_the_client_is_gone() -> None:
+    assert await Gateway("http://up").fail(ClientGoneError("x"), method="GET", path="/") is None
 
 
 def test_a_closed_gateway_can_be_used_again() -> None:

@@ -47,7 +47,12 @@ class Answer(NamedTuple):
 
 
 class Refusal(Exception):  # noqa: N818 -- a decision, not a fault
-    """The gateway will not forward the request. ``detail`` is for the client, so it is a fixed sentence."""
+    """A gateway will not forward the request.
+
+    Attributes:
+        status: of the answer, 400 to 599.
+        headers: fields of the answer.
+    """
 
     def __init__(self, status: int, detail: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(detail)

@@ -49,7 +49,7 @@ class ASGIGateway:
             await self._forward(scope, raw, receive, send)
         else:
             refusal = Refusal(404, "nothing is served here")
-            answer = self._gateway.fail(refusal, method=scope["method"], path=scope["path"])
+            answer = await self._gateway.fail(refusal, method=scope["method"], path=scope["path"])
             if answer is not None:
                 await _answer(send, answer.status, answer.headers, answer.body)
 
@@ -78,6 +78,10 @@ class ASGIGateway:
         client = scope.get("client")
         incoming = _Incoming(receive)
         try:
+            own = gateway.own_answer(method, path)
+            if own is not None:
+                await _answer(send, own.status, own.headers, own.body)
+                return
             admitted = gateway.admit(
                 method,
                 path,
@@ -89,7 +93,7 @@ class ASGIGateway:
                 address=client[0] if client else None,
                 scheme=scope.get("scheme", "http"),
             )
-            body = await incoming.body(admitted.length)
+            body = await incoming.body(admitted.length, gateway.patience)
             watch = ClientWatch(incoming.gone)
             try:
                 reply = await gateway.open(method, admitted, body, raw=True)
@@ -100,7 +104,7 @@ class ASGIGateway:
                     raise
                 raise ClientGoneError("the client left before it had the response") from None
         except Exception as error:
-            answer = gateway.fail(error, method=method, path=path)
+            answer = await gateway.fail(error, method=method, path=path)
             if reply is not None and reply.stream is not None:
                 if isinstance(error, ClientGoneError):
                     return
@@ -126,10 +130,16 @@ class _Incoming:
         self._receive = receive
         self._complete = asyncio.Event()
 
-    async def body(self, length: int | None) -> bytes | AsyncIterator[bytes]:
-        if length is not None and length <= _BUFFERED:
+    async def body(self, length: int | None, patience: float) -> bytes | AsyncIterator[bytes]:
+        if length == 0:
             # Also without a body: its empty message comes before the news that the client has gone.
             return b"".join([piece async for piece in self._pieces(length)])
+        if length is not None and length <= _BUFFERED:
+            try:
+                async with asyncio.timeout(patience):
+                    return b"".join([piece async for piece in self._pieces(length)])
+            except TimeoutError as error:
+                raise Refusal(408, "the body did not come in time") from error
         return self._pieces(length)
 
     async def _pieces(self, length: int | None) -> AsyncIterator[bytes]:

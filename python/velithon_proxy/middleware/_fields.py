@@ -68,6 +68,14 @@ def _text_of(line: tuple[str, str] | tuple[bytes, bytes]) -> tuple[str, str]:
     return cast("tuple[str, str]", line)
 
 
+def join_cookies(lines: Lines) -> Lines:
+    """Put the cookies that HTTP/2 clients send one to a line back on one line (RFC 9113 section 8.2.3)."""
+    cookies = [value for name, value in lines if name == "cookie"]
+    if len(cookies) < 2:
+        return lines
+    return [*(line for line in lines if line[0] != "cookie"), ("cookie", "; ".join(cookies))]
+
+
 class Peer(NamedTuple):
     """Who sent a request, and how."""
 

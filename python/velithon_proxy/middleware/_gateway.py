@@ -8,6 +8,8 @@ of them raised. It owns the connections to the upstreams: one client, started by
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import functools
+import json
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final, NamedTuple
@@ -15,14 +17,22 @@ from typing import Any, Final, NamedTuple
 from .._balancer import ProxyLoadBalancer
 from .._errors import ConfigurationError, ProxyError
 from .._stream import StreamResponse
+from .._targets import parse_target
 from . import _paths
-from ._answers import Answer, ClientGoneError, Refusal, answer_to, log_failure
-from ._fields import FieldRules, FieldsInput, Lines, Peer, RawLines, as_text, seen
-from ._transforms import GatewayResponse, ProxyRequest, RequestHook, ResponseHook, check_hook, run_hook
+from ._answers import Answer, ClientGoneError, Refusal, answer_to, log_failure, logger
+from ._fields import FieldRules, FieldsInput, Lines, Peer, RawLines, as_text, join_cookies, seen
+from ._hosts import check_host
+from ._rewrites import Rewrites
+from ._transforms import (
+    ErrorHook,
+    GatewayResponse,
+    ProxyRequest,
+    RequestHook,
+    ResponseHook,
+    check_hook,
+    run_hook,
+)  # fmt: skip
 
-# uri-host [":" port] of RFC 9112 section 3.2 without what could be read as another host by somebody: the same rule as
-# that of the core, which checks only the Host that it sends.
-_authority: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&()*+=%]+)(?::([0-9]{0,5}))?").fullmatch
 _is_length: Final = re.compile(r"[0-9]{1,18}").fullmatch
 
 _GATEWAY: Final = 1  # VP_FLAG_GATEWAY and VP_FLAG_PRESERVE_HOST of capi/abi.h
@@ -53,6 +63,8 @@ class Admitted(NamedTuple):
     """Of the strategy ``consistent_hash``."""
     client: str | None = None
     """IP address of the connection's other end."""
+    host: str = ""
+    """The host that the client has asked for."""
 
 
 class Reply(NamedTuple):
@@ -96,6 +108,10 @@ class Gateway:
         remove_request_headers: Iterable[str] = (),
         add_response_headers: FieldsInput = None,
         remove_response_headers: Iterable[str] = (),
+        rewrite_location: bool = False,
+        rewrite_cookies: bool = False,
+        on_error: ErrorHook | None = None,
+        status_endpoint: str | None = None,
         **pool: Any,
     ) -> None:
         unknown = sorted(pool.keys() - _POOL_OPTIONS)
@@ -103,6 +119,8 @@ class Gateway:
             raise TypeError(f"got an unexpected keyword argument {unknown[0]!r}")
         check_hook("transform_request", transform_request)
         check_hook("transform_response", transform_response)
+        check_hook("on_error", on_error)
+        self._on_error = on_error
         self._transform_request = transform_request
         self._most: int | None = pool.get("max_request_body")
         self._transform_response = transform_response
@@ -120,6 +138,7 @@ class Gateway:
             add_response_headers=add_response_headers,
             remove_response_headers=remove_response_headers,
         )
+        self._status_path: Final = _paths.parse_endpoint("status_endpoint", status_endpoint)
         self._hash_client: Final = hash_on == "client"
         self._options: dict[str, Any] = {
             "targets": target_urls,
@@ -142,6 +161,16 @@ class Gateway:
             raise type(error)(message, field="target_urls") from None
         self.target: Final = target_urls if isinstance(target_urls, str) else ", ".join(target_urls)
         """The upstreams, as they were given."""
+        self.patience: Final = timeout_ms / 1000
+        """Seconds that a client has to send a body that is read before anything is sent."""
+        self._rewrites: Rewrites | None = None
+        if _flag("rewrite_location", rewrite_location) or _flag("rewrite_cookies", rewrite_cookies):
+            targets = [target_urls] if isinstance(target_urls, str) else target_urls
+            authorities = [parse_target(url, argument="target_urls", scheme_required=False).host for url in targets]
+            left_out = _paths.encoded(self._prefix) if self._strip_prefix else ""
+            self._rewrites = Rewrites(
+                left_out, self._above, authorities, location=rewrite_location, cookies=rewrite_cookies
+            )
 
     @property
     def prefix(self) -> str:
@@ -156,7 +185,8 @@ class Gateway:
     @property
     def has_hooks(self) -> bool:
         """Whether there are functions that change what passes."""
-        return self._transform_request is not None or self._transform_response is not None
+        hooks = (self._transform_request, self._transform_response, self._on_error)
+        return any(hook is not None for hook in hooks)
 
     def matches(self, path: str, raw: str | None = None) -> bool:
         """Whether a request is this gateway's.
@@ -165,7 +195,23 @@ class Gateway:
             path: percent-decoded once.
             raw: the path as it was sent, if the server says so: then that counts.
         """
+        if path == self._status_path:
+            return True
         return _paths.matches(self._prefix, path) if raw is None else _paths.raw_matches(self._prefix, raw)
+
+    def own_answer(self, method: str, path: str) -> Answer | None:
+        """The answer to a request for the ``status_endpoint``; ``None`` for all others.
+
+        Raises:
+            Refusal: 405, another method than GET and HEAD.
+        """
+        if path != self._status_path:
+            return None
+        if method not in ("GET", "HEAD"):
+            raise Refusal(405, "the state can only be read", (("allow", "GET, HEAD"),))
+        body = json.dumps(self.status()).encode()
+        lines = [("content-type", "application/json"), ("cache-control", "no-store")]
+        return Answer(200, [*lines, ("content-length", str(len(body)))], body if method == "GET" else b"")
 
     def admit(
         self,
@@ -229,10 +275,12 @@ class Gateway:
                 quick = FieldRules.says_nothing(line)
         if chunked and length is not None:
             raise Refusal(400, "the request has no clear length")
+        if self._most and length is not None and length > self._most:
+            raise Refusal(413, "the body is too large")
         peer = Peer(address, scheme, authority or host or "")
         own = self._rules.own(peer)
         if own is None or host is None or authority is not None:
-            _check_host(host, http_version, authority)
+            check_host(host, http_version, authority)
             own = own or self._rules.learn(peer)
 
         http2 = http_version.startswith("2")
@@ -242,13 +290,13 @@ class Gateway:
             # That of the target counts, not that of the Host field (RFC 9112 section 3.2.2).
             lines = [("host", authority), *(line for line in as_text(lines) if line[0] != "host")]
         if http2:
-            lines = _join_cookies(as_text(lines))
+            lines = join_cookies(as_text(lines))
         key = None
         if self._hash_client:
             chain = [value for name, value in special if name == "x-forwarded-for"]
             key = (self._rules.trusted.client(address, chain) or "").encode()
         kept = [*lines, *own] if quick else self._rules.request(method, as_text(lines), peer)
-        return Admitted(target, kept, length, key, address)
+        return Admitted(target, kept, length, key, address, peer.host)
 
     async def open(
         self, method: str, admitted: Admitted, body: bytes | AsyncIterator[bytes], *, raw: bool = False
@@ -283,14 +331,16 @@ class Gateway:
         try:
             whole = response._take_whole()
             stream = None if whole is not None else response
-            rules = self._rules
+            rules, rewrites = self._rules, self._rewrites
+            if raw and self._transform_response is None and rewrites is None and not rules.changes_responses:
+                raw_lines = rules.raw_response(response._lower_lines())
+                return Reply(response.status, raw_lines, whole, stream, response.target)
+            lines = response._lines()
+            if rewrites is not None:
+                lines = rewrites.response(lines, admitted.host)
+            lines = rules.response(lines)
             if self._transform_response is None:
-                if raw and not rules.changes_responses:
-                    lines = rules.raw_response(response._lower_lines())
-                else:
-                    lines = rules.response(response._lines())
                 return Reply(response.status, lines, whole, stream, response.target)
-            lines = rules.response(response._lines())
             given = GatewayResponse._of(response.status, lines, whole, stream)
             answer = await run_hook("transform_response", self._transform_response, given, GatewayResponse)
             if answer is not given:
@@ -300,11 +350,24 @@ class Gateway:
             await response.aclose()
             raise
 
-    def fail(self, error: Exception, *, method: str, path: str) -> Answer | None:
+    async def fail(self, error: Exception, *, method: str, path: str) -> Answer | None:
         """Log a failure and return what to tell the client; ``None`` if there is nobody left to tell."""
         target = (error.target if isinstance(error, ProxyError) else None) or self.target
         log_failure(error, method=method, path=path, prefix=self._prefix, target=target)
-        return None if isinstance(error, ClientGoneError) else answer_to(error)
+        if isinstance(error, ClientGoneError):
+            return None
+        answer = answer_to(error)
+        return answer if self._on_error is None else await self._shaped(self._on_error, error, answer)
+
+    async def _shaped(self, hook: ErrorHook, error: Exception, answer: Answer) -> Answer:
+        """What ``on_error`` makes of an answer; if it fails, the answer stays as it was."""
+        given = GatewayResponse(answer.status, answer.headers, answer.body)
+        try:
+            shaped = await run_hook("on_error", functools.partial(hook, error), given, GatewayResponse)
+            return Answer(shaped._checked_status(), shaped._lines(), shaped.body)
+        except Exception:
+            logger.exception("on_error failed; the answer is the usual one")
+            return answer
 
     def status(self) -> dict[str, Any]:
         """The state of the pool, as dictionaries."""
@@ -335,27 +398,6 @@ async def _reply_of(response: GatewayResponse, target: str) -> Reply:
         await stream.aclose()
     body = b"" if status in (204, 304) else await response.read()
     return Reply(status, lines, body, None, target)
-
-
-def _check_host(host: str | None, http_version: str, authority: str | None) -> None:
-    """Refuse a request that does not say which host it is for, or not clearly (RFC 9112 section 3.2)."""
-    if host is None and http_version == "1.1":
-        raise Refusal(400, "the request needs exactly one Host field")
-    if (host is not None and not _is_authority(host)) or (authority is not None and not _is_authority(authority)):
-        raise Refusal(400, "the host of the request is not a host with an optional port")
-
-
-def _is_authority(text: str) -> bool:
-    match = _authority(text)
-    return match is not None and (not match[1] or 1 <= int(match[1]) <= 65535)
-
-
-def _join_cookies(lines: Lines) -> Lines:
-    """Put the cookies that HTTP/2 clients send one to a line back on one line (RFC 9113 section 8.2.3)."""
-    cookies = [value for name, value in lines if name == "cookie"]
-    if len(cookies) < 2:
-        return lines
-    return [*(line for line in lines if line[0] != "cookie"), ("cookie", "; ".join(cookies))]
 
 
 def _flag(field: str, value: object) -> bool:

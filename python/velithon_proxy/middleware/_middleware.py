@@ -13,7 +13,7 @@ from ._fields import FieldsInput
 from ._gateway import Gateway
 from ._rsgi import RSGIApp, RSGIGateway, RSGIHTTPProtocol, RSGIScope
 from ._synonyms import translated
-from ._transforms import RequestHook, ResponseHook
+from ._transforms import ErrorHook, RequestHook, ResponseHook
 
 
 class WrappedApp(RSGIGateway):
@@ -70,6 +70,11 @@ class ProxyMiddleware:
         via: the name of this gateway in ``Via``; ``None`` sends none and detects no loops.
         add_request_headers, add_response_headers: fields to set; they replace those of the same name.
         remove_request_headers, remove_response_headers: names of fields to leave out.
+        rewrite_location: write the upstream's own paths and URLs in ``Location`` so that they lead through the gateway.
+        rewrite_cookies: do so with the ``Path`` of cookies, and leave out a ``Domain`` that is the upstream's.
+        on_error: function, or coroutine function, that is given the exception and the :class:`GatewayResponse` that
+            tells a client of a failure, and may change it or return another one.
+        status_endpoint: path at which the gateway shows its state as JSON, addresses of upstreams included.
         app: the RSGI or ASGI application that gets the other requests. ``None``: they are answered with 404.
             Frameworks that construct a middleware themselves give it as the first argument.
 
@@ -111,6 +116,10 @@ class ProxyMiddleware:
         remove_request_headers: Iterable[str] = (),
         add_response_headers: FieldsInput = None,
         remove_response_headers: Iterable[str] = (),
+        rewrite_location: bool = False,
+        rewrite_cookies: bool = False,
+        on_error: ErrorHook | None = None,
+        status_endpoint: str | None = None,
         app: RSGIApp | ASGIApp | None = None,
         **pool: Any,
     ) -> None: ...
@@ -143,6 +152,10 @@ class ProxyMiddleware:
         remove_request_headers: Iterable[str] = (),
         add_response_headers: FieldsInput = None,
         remove_response_headers: Iterable[str] = (),
+        rewrite_location: bool = False,
+        rewrite_cookies: bool = False,
+        on_error: ErrorHook | None = None,
+        status_endpoint: str | None = None,
         **pool: Any,
     ) -> None: ...
 

@@ -63,10 +63,29 @@ def parse_above(value: object) -> str:
     if value in ("", None):
         return ""
     try:
-        return quote(parse_prefix(value), safe=_PCHAR)
+        return encoded(parse_prefix(value))
     except ConfigurationError as error:
         message = str(error).replace("path_prefix", "upstream_path_prefix", 1)
         raise ConfigurationError(message, field="upstream_path_prefix") from None
+
+
+def parse_endpoint(field: str, value: object) -> str | None:
+    """Check the path of an end point of the gateway's own and return it percent-decoded; ``None`` stays.
+
+    Raises:
+        ConfigurationError: as for :func:`parse_prefix`.
+    """
+    if value is None:
+        return None
+    try:
+        return parse_prefix(value) or "/"
+    except ConfigurationError as error:
+        raise ConfigurationError(str(error).replace("path_prefix", field, 1), field=field) from None
+
+
+def encoded(path: str) -> str:
+    """Percent-encode a decoded path."""
+    return quote(path, safe=_PCHAR)
 
 
 def matches(prefix: str, path: str) -> bool:
@@ -97,7 +116,7 @@ def request_target(prefix: str, path: str, query: str, *, strip: bool, above: st
     if strip:
         path = path[len(prefix) :] or "/"
     if not plain:
-        path = quote(path, safe=_PCHAR)
+        path = encoded(path)
     path = above + path
     return f"{path}?{query}" if query else path
 

@@ -112,7 +112,7 @@ class RSGIGateway:
             _refuse_websocket(protocol, 501 if self._gateway.matches(scope.path) else 404)
             return
         refusal = Refusal(404, "nothing is served here")
-        _respond(protocol, self._gateway.fail(refusal, method=scope.method, path=scope.path))
+        _respond(protocol, await self._gateway.fail(refusal, method=scope.method, path=scope.path))
 
     async def serve(
         self, scope: RSGIScope, protocol: RSGIHTTPProtocol, path: str, refusal: Refusal | None = None
@@ -126,6 +126,10 @@ class RSGIGateway:
         try:
             if refusal is not None:
                 raise refusal
+            own = gateway.own_answer(method, path)
+            if own is not None:
+                _respond(protocol, own)
+                return own.status
             admitted = gateway.admit(
                 method,
                 path,
@@ -136,7 +140,7 @@ class RSGIGateway:
                 address=_address(getattr(scope, "client", None)),
                 scheme=getattr(scope, "scheme", "http"),
             )
-            body = b"" if admitted.length == 0 else await _body(protocol, admitted.length)
+            body = b"" if admitted.length == 0 else await _body(protocol, admitted.length, gateway.patience)
             watch = ClientWatch(protocol.client_disconnect)
             try:
                 reply = await gateway.open(method, admitted, body)
@@ -157,7 +161,7 @@ class RSGIGateway:
                     raise
                 raise ClientGoneError("the client left before the upstream had answered") from None
         except Exception as error:
-            answer = gateway.fail(error, method=method, path=path)
+            answer = await gateway.fail(error, method=method, path=path)
             if begun:
                 answer = None  # RSGI can neither take a response back nor break it off
         finally:
@@ -182,7 +186,7 @@ _PATIENCE: Final = 0.01
 """Seconds in which a response may become complete before it is handed on piece by piece."""
 
 
-async def _body(protocol: RSGIHTTPProtocol, length: int | None) -> bytes | AsyncIterator[bytes]:
+async def _body(protocol: RSGIHTTPProtocol, length: int | None, patience: float) -> bytes | AsyncIterator[bytes]:
     """The body of a request: as it comes if its length is known, else as a whole.
 
     Iterating over the protocol takes an aborted upload for a complete one: without a length nobody could tell.
@@ -190,7 +194,10 @@ async def _body(protocol: RSGIHTTPProtocol, length: int | None) -> bytes | Async
     if length is not None and length > _BUFFERED and hasattr(protocol, "__aiter__"):
         return _pieces(protocol, length)
     try:
-        return await protocol()
+        async with asyncio.timeout(patience):
+            return await protocol()
+    except TimeoutError as error:
+        raise Refusal(408, "the body did not come in time") from error
     except Exception as error:
         raise Refusal(400, "the body ended early") from error
 

@@ -184,6 +184,7 @@ class GatewayResponse(_Message):
 
 
 RequestHook: TypeAlias = Callable[[ProxyRequest], "Awaitable[ProxyRequest | GatewayResponse | None] | Any"]
+ErrorHook: TypeAlias = Callable[[Exception, GatewayResponse], "Awaitable[GatewayResponse | None] | Any"]
 ResponseHook: TypeAlias = Callable[[GatewayResponse], "Awaitable[GatewayResponse | None] | Any"]
 
 _Given = TypeVar("_Given", bound=_Message)

@@ -1,0 +1,77 @@
+"""Fields of responses that hold the upstream's paths, written as the client must see them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from ._fields import Lines
+
+_ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)([^?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+
+
+class Rewrites:
+    """What becomes of ``Location`` and of the ``Path`` and ``Domain`` of cookies.
+
+    Args:
+        prefix: what was left out of the path of the request, percent-encoded; ``""``: nothing.
+        above: what was put in front of it instead.
+        authorities: ``host[:port]`` of the upstreams.
+        location, cookies: which of them are rewritten.
+    """
+
+    def __init__(self, prefix: str, above: str, authorities: Iterable[str], *, location: bool, cookies: bool) -> None:
+        self._prefix = prefix
+        self._above = above
+        self._authorities = frozenset(authority.lower() for authority in authorities)
+        self._hosts = frozenset(authority.rpartition(":")[0] or authority for authority in self._authorities)
+        self._location = location
+        self._cookies = cookies
+
+    def response(self, lines: Lines, host: str) -> Lines:
+        """Return the lines to answer a request with that was for this host."""
+        changed: Lines = []
+        for name, value in lines:
+            lower = name.lower()
+            if lower == "location" and self._location:
+                value = self._of_location(value, host)
+            elif lower == "set-cookie" and self._cookies:
+                value = self._of_cookie(value)
+            changed.append((name, value))
+        return changed
+
+    def _of_location(self, value: str, host: str) -> str:
+        absolute = _ABSOLUTE.fullmatch(value)
+        if absolute is not None:
+            authority, path, rest = absolute.groups()
+            if authority.lower() not in self._authorities and authority.lower() != host.lower():
+                return value
+            return self._seen(path or "/") + rest
+        if value.startswith("/") and not value.startswith("//"):
+            path, mark, rest = value.partition("?")
+            return self._seen(path) + mark + rest
+        return value
+
+    def _seen(self, path: str) -> str:
+        """The path by which the client reaches one of the upstream's."""
+        above = self._above
+        if above and path.startswith(above) and path[len(above) : len(above) + 1] in ("", "/"):
+            path = path[len(above) :]
+        return self._prefix + path or "/"
+
+    def _of_cookie(self, value: str) -> str:
+        cookie, *attributes = value.split(";")
+        kept = [cookie]
+        for attribute in attributes:
+            name, equals, given = attribute.partition("=")
+            kind = name.strip().lower()
+            if kind == "path" and given.strip().startswith("/"):
+                path = self._seen(given.strip())
+                if path == f"{self._prefix}/":
+                    path = self._prefix or "/"  # the whole gateway, with and without the slash at its end
+                attribute = f"{name}{equals}{path}"
+            elif kind == "domain" and given.strip().lower().lstrip(".") in self._hosts:
+                continue  # of the upstream: the browser would refuse it, and without it takes the gateway's
+            kept.append(attribute)
+        return ";".join(kept)
