@@ -40,7 +40,7 @@ build: $(VENV) ## set up .venv and build the two native files into it
 	@$(STEP) build sh tools/build_inplace.sh $(VENV)
 
 .PHONY: demo
-demo: build ## run a gateway before two upstreams and send real requests through it
+demo: build ## run an API gateway of three services, send real requests, let upstreams fail and come back
 	@$(VENV)/bin/python examples/demo.py $(ARGS)
 
 .PHONY: serve

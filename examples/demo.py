@@ -1,6 +1,6 @@
-"""Runs the gateway of gateway.py before two upstreams and sends real requests through it.
+"""Runs the gateway of api_gateway.py before the upstreams of three services and sends real requests through it.
 
-    python demo.py           start everything, send the requests, print a table, stop everything
+    python demo.py           start everything, send the requests, let upstreams fail and come back, stop everything
     python demo.py --serve   start everything and keep it up, to try it with curl
 
 Every answer is checked; the exit status is 1 if one of them is wrong. Needs the extra `demo` of velithon-proxy.
@@ -8,9 +8,7 @@ Every answer is checked; the exit status is 1 if one of them is wrong. Needs the
 
 import argparse
 import contextlib
-import hashlib
 import http.client
-import json
 import os
 import signal
 import socket
@@ -18,19 +16,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
+import demo_outage
+from demo_cases import FIVE_MB, HOST, Case, cases, send
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
-HOST = "127.0.0.1"
 START_LIMIT = 30.0  # seconds
-REQUEST_LIMIT = 10.0
-FIVE_MB = 5_000_000
+SERVICES = {"users": 2, "orders": 1, "payments": 2}  # and how many upstreams they have
 
 
 class DemoError(Exception):
@@ -42,11 +39,16 @@ class Server:
 
     def __init__(self, name: str, command: list[str], environment: dict[str, str], port: int, log: Path) -> None:
         self.name, self.port, self._log = name, port, log
-        with log.open("wb") as output:
+        self._command, self._environment = command, environment
+        self.start()
+
+    def start(self) -> None:
+        """Start the process, for the first time or after it was stopped."""
+        with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                command,
+                self._command,
                 cwd=HERE,
-                env={**os.environ, **environment},
+                env={**os.environ, **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -89,115 +91,6 @@ class Server:
         return self._log.read_text(errors="replace")[-4000:]
 
 
-@dataclass
-class Reply:
-    """One answer, read whole."""
-
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-    milliseconds: float
-
-    def json(self) -> dict:
-        return json.loads(self.body)
-
-
-@dataclass
-class Case:
-    """A request, and what is wrong with its answer: an empty list if nothing is."""
-
-    title: str
-    method: str
-    path: str
-    check: Callable[[Reply], Iterator[str]]
-    body: bytes | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-def send(port: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Reply:
-    connection = http.client.HTTPConnection(HOST, port, timeout=REQUEST_LIMIT)
-    with contextlib.closing(connection):
-        start = time.perf_counter()
-        connection.request(method, path, body, headers or {})
-        response = connection.getresponse()
-        content = response.read()
-        return Reply(response.status, response.msg, content, (time.perf_counter() - start) * 1e3)
-
-
-def expect(reply: Reply, status: int, service: str | None) -> Iterator[str]:
-    if reply.status != status:
-        yield f"status {reply.status}, not {status}"
-    if reply.headers["x-service"] != service:
-        yield f"answered by {reply.headers['x-service'] or 'the application'}, not {service or 'the application'}"
-
-
-def check_query(reply: Reply) -> Iterator[str]:
-    yield from expect(reply, 200, "users")
-    seen = reply.json()
-    if (seen["path"], seen["query"]) != ("/echo", "tag=a&tag=b"):
-        yield f"the upstream saw {seen['path']}?{seen['query']}"
-
-
-def check_json(reply: Reply) -> Iterator[str]:
-    yield from expect(reply, 200, "orders")
-    if reply.json()["json"] != {"item": "tea", "count": 3}:
-        yield f"the upstream saw the body {reply.json()['json']}"
-
-
-def check_upload(upload: bytes) -> Callable[[Reply], Iterator[str]]:
-    def check(reply: Reply) -> Iterator[str]:
-        yield from expect(reply, 200, "users")
-        if reply.json() != {"bytes": len(upload), "sha256": hashlib.sha256(upload).hexdigest()}:
-            yield f"the upstream received {reply.json()}"
-
-    return check
-
-
-def check_download(reply: Reply) -> Iterator[str]:
-    yield from expect(reply, 200, "orders")
-    if len(reply.body) != FIVE_MB or reply.headers["x-sha256"] != hashlib.sha256(reply.body).hexdigest():
-        yield f"{len(reply.body)} bytes with another SHA-256 than the upstream sent"
-
-
-def check_cookies(reply: Reply) -> Iterator[str]:
-    yield from expect(reply, 200, "users")
-    if reply.headers.get_all("set-cookie") != ["session=abc; Path=/; HttpOnly", "theme=dark; Path=/"]:
-        yield f"Set-Cookie lines: {reply.headers.get_all('set-cookie')}"
-
-
-def check_health(reply: Reply) -> Iterator[str]:
-    yield from expect(reply, 200, None)
-    if reply.json()["gateway"] != "velithon-proxy":
-        yield "not the application's answer"
-
-
-def check_unmatched(reply: Reply) -> Iterator[str]:
-    yield from expect(reply, 404, None)
-    if reply.body != b"Not Found":
-        yield f"not the application's own 404 but {reply.body[:80]!r}"
-
-
-def check_down(reply: Reply) -> Iterator[str]:
-    yield from expect(reply, 502, None)
-    if reply.json() != {"error": "Bad Gateway", "status": 502}:
-        yield f"body {reply.body[:80]!r}"
-
-
-def cases() -> list[Case]:
-    upload = os.urandom(FIVE_MB)
-    order = json.dumps({"item": "tea", "count": 3}).encode()
-    json_type = {"Content-Type": "application/json"}
-    return [
-        Case("query", "GET", "/api/users/echo?tag=a&tag=b", check_query),
-        Case("JSON body", "POST", "/api/orders/echo", check_json, order, json_type),
-        Case("5 MB up", "POST", "/api/users/blob", check_upload(upload), upload),
-        Case("5 MB down", "GET", f"/api/orders/blob?bytes={FIVE_MB}", check_download),
-        Case("two Set-Cookie lines", "GET", "/api/users/login", check_cookies),
-        Case("route of the application", "GET", "/health", check_health),
-        Case("unmatched path", "GET", "/api/usersx", check_unmatched),
-    ]
-
-
 def run(case: Case, port: int, table: Table) -> bool:
     """Send one request, add its line to the table, and say whether the answer is right."""
     try:
@@ -227,21 +120,24 @@ def free_port(wanted: int = 0) -> int:
 
 @contextlib.contextmanager
 def running(port: int, workers: int) -> Iterator[dict[str, Server]]:
-    """Start both upstreams and the gateway, and stop them in any case."""
+    """Start all upstreams and the gateway, and stop them in any case."""
     servers: dict[str, Server] = {}
     with tempfile.TemporaryDirectory(prefix="velithon-proxy-demo-") as folder:
         try:
-            for name in ("users", "orders"):
-                upstream_port = free_port()
-                command = [sys.executable, "upstream.py", "--name", name, "--port", str(upstream_port)]
-                servers[name] = Server(f"upstream {name}", command, {}, upstream_port, Path(folder, name))
+            environment = {"RECOVERY_TIMEOUT_MS": str(demo_outage.RECOVERY_TIMEOUT_MS)}
+            for service, count in SERVICES.items():
+                for number in range(1, count + 1):
+                    name, upstream_port = f"{service}-{number}", free_port()
+                    command = [sys.executable, "upstream.py", "--name", name, "--port", str(upstream_port)]
+                    servers[name] = Server(f"upstream {name}", command, {}, upstream_port, Path(folder, name))
+                urls = [server.url for name, server in servers.items() if name.startswith(service)]
+                environment[f"{service.upper()}_URLS"] = " ".join(urls)
             gateway_port = free_port(port)
-            urls = {f"{name.upper()}_URL": server.url for name, server in servers.items()}
-            command = [sys.executable, "-m", "velithon", "run", "--app", "gateway:app", "--host", HOST]
+            command = [sys.executable, "-m", "velithon", "run", "--app", "api_gateway:app", "--host", HOST]
             command += ["--port", str(gateway_port), "--workers", str(workers), "--log-level", "WARNING"]
-            servers["gateway"] = Server("gateway", command, urls, gateway_port, Path(folder, "gateway"))
+            servers["gateway"] = Server("gateway", command, environment, gateway_port, Path(folder, "gateway"))
             for server in servers.values():
-                server.wait_until_ready("/health" if server.name == "gateway" else "/echo")
+                server.wait_until_ready("/services" if server.name == "gateway" else "/echo")
             yield servers
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -251,19 +147,20 @@ def running(port: int, workers: int) -> Iterator[dict[str, Server]]:
 
 
 def demonstrate(servers: dict[str, Server], console: Console) -> bool:
-    """Send all requests, the last one after its upstream was stopped, and print the table."""
+    """Send all requests, let upstreams fail and come back, and print a table of each."""
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("request", "what it shows", "status", "upstream", "sent", "received", "ms", ""):
         numeric = column in ("status", "sent", "received", "ms")
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     port = servers["gateway"].port
-    good = [run(case, port, table) for case in cases()]
-    servers["orders"].stop()
-    good.append(run(Case("upstream is down", "GET", "/api/orders/echo", check_down), port, table))
+    wrong = [case for case in cases() if not run(case, port, table)]
     console.print(table)
-    if not all(good):
+    outage = demo_outage.Outage(port)
+    good = outage.run(servers["payments-1"], servers["orders-1"]) and not wrong
+    console.print(outage.table)
+    if not good:
         console.print("the gateway's output:", servers["gateway"].output(), sep="\n", markup=False)
-    return all(good)
+    return good
 
 
 def serve(servers: dict[str, Server], console: Console) -> bool:
@@ -275,7 +172,8 @@ def serve(servers: dict[str, Server], console: Console) -> bool:
         f"curl -i -H 'Content-Type: application/json' -d '{{\"item\": \"tea\"}}' {url}/api/orders/echo",
         f"curl -i {url}/api/users/login",
         f"curl -o /dev/null '{url}/api/orders/blob?bytes={FIVE_MB}'",
-        f"curl -i '{url}/api/users/slow?seconds=2'",
+        f"curl -i '{url}/api/payments/slow?seconds=2'",
+        f"curl -i {url}/metrics",
         f"curl -i {url}/health",
     ):
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
@@ -306,7 +204,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0 if options.serve else 130
     word = "all answers are right" if good else "some answers are wrong"
-    console.print(f"{word}; {time.monotonic() - started:.1f} s, two upstreams, {options.workers} gateway workers")
+    console.print(f"{word}; {time.monotonic() - started:.1f} s, five upstreams, {options.workers} gateway workers")
     return 0 if good else 1
 
 

@@ -56,17 +56,22 @@ def test_the_demo_succeeds_and_leaves_nothing_running() -> None:
         [sys.executable, EXAMPLES / "demo.py"], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("✓") == 8
+    assert done.stdout.count("✓") == 8 + 7
     assert "✗" not in done.stdout
     for line in (
-        r"GET /api/users/echo\?tag=a&tag=b\s.*\b200\s+users\b",
-        r"POST /api/orders/echo\s.*\b200\s+orders\s+27\b",
-        r"POST /api/users/blob\s.*\b200\s+users\s+5,000,000\b",
-        r"GET /api/orders/blob\?bytes=5000000\s.*\b200\s+orders\s+0\s+5,000,000\b",
-        r"GET /api/users/login\s.*\b200\s+users\b",
+        r"GET /api/users/echo\?tag=a&tag=b\s.*\b200\s+users-[12]\b",
+        r"POST /api/orders/echo\s.*\b200\s+orders-1\s+27\b",
+        r"POST /api/payments/blob\s.*\b200\s+payments-[12]\s+5,000,000\b",
+        r"GET /api/orders/blob\?bytes=5000000\s.*\b200\s+orders-1\s+0\s+5,000,000\b",
+        r"GET /api/users/login\s.*\b200\s+users-[12]\b",
         r"GET /health\s.*\b200\s+-",
+        r"GET /services\s.*\b200\s+-",
         r"GET /api/usersx\s.*\b404\s+-",
-        r"GET /api/orders/echo\s.*\b502\s+-",
+        r"one of them is stopped.*\b20 x 200\s.*\bopen\b.*✓",
+        r"the only upstream of orders is stopped.*\b[1-6] x 502\b.*\sopen\s+✓",
+        r"its circuit breaker is open.*\b5 x 503\s+open\s+✓",
+        r"both are started again.*\b1 x 200\s+closed\s+✓",
+        r"orders serves as before\s+10 x 200\s+closed\s+✓",
     ):
         assert re.search(line, done.stdout), f"no line {line!r} in\n{done.stdout}"
     assert descendants(environment) == []
@@ -80,9 +85,13 @@ def run_python(code: str, environment: dict[str, str]) -> subprocess.CompletedPr
 
 
 WRONG = {
-    "an answer": "demo.check_query = lambda reply: iter(['another query'])",
-    "a status": "demo.check_health = lambda reply: demo.expect(reply, 201, None)",
+    "an answer": "demo_cases.check_query = lambda reply: iter(['another query'])",
+    "a status": "demo_cases.check_health = lambda reply: demo_cases.expect(reply, 201, None)",
     "no connection": "send = demo.send\ndemo.send = lambda port, *a: send(1 if 'login' in a[1] else port, *a)",
+    "an upstream that does not come back": (
+        "stop = demo.Server.stop\ndemo_outage._PATIENCE = 0.5\n"
+        "demo.Server.stop = lambda self: (setattr(self, 'start', lambda: None), stop(self))"
+    ),
 }
 
 
@@ -90,9 +99,11 @@ WRONG = {
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_the_demo_fails_when_an_answer_is_wrong(wrong: str) -> None:
     environment = marked()
-    done = run_python(f"import sys, demo\n{wrong}\nsys.argv[1:] = []\nsys.exit(demo.main())", environment)
+    done = run_python(
+        f"import sys, demo, demo_cases, demo_outage\n{wrong}\nsys.argv[1:] = []\nsys.exit(demo.main())", environment
+    )
     assert done.returncode == 1, done.stdout + done.stderr
-    assert done.stdout.count("✗") == 1
+    assert done.stdout.count("✗") >= 1
     assert "some answers are wrong" in done.stdout
     assert descendants(environment) == []
 
@@ -104,7 +115,7 @@ def test_the_demo_says_why_a_server_did_not_start(tmp_path: Path) -> None:
     code = f"import sys, demo\ndemo.HERE = demo.Path({str(tmp_path)!r})\nsys.argv[1:] = []\nsys.exit(demo.main())"
     done = run_python(code, environment)
     assert done.returncode == 1
-    assert "upstream users ended with exit status 1\nno such database" in done.stdout
+    assert "upstream users-1 ended with exit status 1\nno such database" in done.stdout
     assert descendants(environment) == []
 
 
@@ -135,7 +146,7 @@ def test_the_served_demo_answers_what_it_prints_and_ends_with_a_signal(number: i
     environment = marked()
     with serving(environment) as (demo, printed):
         commands = [line.strip() for line in printed.splitlines() if line.startswith("  curl")]
-        assert len(commands) == 6
+        assert len(commands) == 7
         for command in commands:
             silent = command.replace("curl", "curl --silent --show-error --fail --max-time 20", 1)
             done = subprocess.run(["sh", "-c", silent], capture_output=True, text=True, timeout=30, check=False)
