@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias, cast
 
@@ -17,6 +18,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_is_absolute: Final = re.compile(r"https?://([^/?#]*)(/.*)?", re.IGNORECASE | re.DOTALL).fullmatch
 _BUFFERED: Final = 65_536
 """A body of up to so many bytes is read as a whole, so that it can be sent again."""
 
@@ -39,14 +41,14 @@ class ASGIGateway:
         if kind == "lifespan":
             await self._live(scope, receive, send)
             return
-        raw = _raw_path(scope)
+        raw, _ = _raw_path(scope)
         matched = kind in ("http", "websocket") and self._gateway.matches(scope["path"], raw)
         if not matched and self._app is not None:
             await self._app(scope, receive, send)
         elif kind == "websocket":
             await send({"type": "websocket.close", "code": 1011 if matched else 1008})
         elif matched:
-            await self._forward(scope, raw, receive, send)
+            await self._forward(scope, receive, send)
         else:
             refusal = Refusal(404, "nothing is served here")
             answer = await self._gateway.fail(refusal, method=scope["method"], path=scope["path"])
@@ -70,7 +72,8 @@ class ASGIGateway:
             if message["type"] == "lifespan.shutdown":
                 return
 
-    async def _forward(self, scope: Scope, raw: str | None, receive: Receive, send: Send) -> None:
+    async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raw, authority = _raw_path(scope)
         method, path, gateway = scope["method"], scope["path"], self._gateway
         watch: ClientWatch | None = None
         reply: Reply | None = None
@@ -88,7 +91,7 @@ class ASGIGateway:
                 scope["query_string"].decode("latin-1"),
                 [*scope["headers"]],
                 http_version=scope["http_version"],
-                authority=None,
+                authority=authority,
                 raw=raw,
                 address=client[0] if client else None,
                 scheme=scope.get("scheme", "http"),
@@ -167,9 +170,14 @@ class _Incoming:
             pass
 
 
-def _raw_path(scope: Scope) -> str | None:
+def _raw_path(scope: Scope) -> tuple[str | None, str | None]:
+    """The path as it was sent, and the authority before it: some servers leave a target in absolute-form as it is."""
     raw = scope.get("raw_path")
-    return None if not raw else raw.partition(b"?")[0].decode("latin-1")
+    if not raw:
+        return None, None
+    path = raw.partition(b"?")[0].decode("latin-1")
+    absolute = None if path.startswith("/") else _is_absolute(path)
+    return (path, None) if absolute is None else (absolute[2] or "/", absolute[1])
 
 
 def _encoded(lines: Lines | RawLines) -> RawLines:
