@@ -25,7 +25,7 @@ async def rsgi_empty(_: Any, protocol: Any) -> None:
 def rsgi_ours() -> Any:
     from velithon_proxy import ProxyMiddleware
 
-    return ProxyMiddleware(UPSTREAM)
+    return ProxyMiddleware(UPSTREAM, status_endpoint="/-/status")
 
 
 def rsgi_pyreqwest() -> Any:
@@ -69,7 +69,7 @@ def velithon_gateway() -> Any:
 def asgi_ours() -> Any:
     from velithon_proxy import ProxyMiddleware
 
-    return ProxyMiddleware(UPSTREAM)
+    return ProxyMiddleware(UPSTREAM, status_endpoint="/-/status")
 
 
 def asgi_aiohttp() -> Any:

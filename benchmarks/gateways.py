@@ -67,14 +67,14 @@ Round = dict[str, dict[str, float]]
 class Server:
     """A server process with its workers. Use as a context manager."""
 
-    def __init__(self, gateway: Gateway, upstream: Upstream) -> None:
+    def __init__(self, gateway: Gateway, upstream: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self._process = subprocess.Popen(
             [*SERVERS[gateway.server], "--host", "127.0.0.1", "--port", str(self.port), "gateway_apps:app"],
             cwd=BENCHMARKS,
-            env={**os.environ, "UPSTREAM": upstream.base_url, "APP": gateway.app},
+            env={**os.environ, "UPSTREAM": upstream, "APP": gateway.app},
             start_new_session=True,
         )
         end = time.monotonic() + _START_LIMIT
@@ -100,6 +100,17 @@ class Server:
         """User and system time of the server and its workers so far."""
         return sum(map(cpu_seconds_of, self.pids))
 
+    @property
+    def leader(self) -> int:
+        """The process that was started; its workers have others."""
+        return self._process.pid
+
+    def ended(self, seconds: float) -> bool:
+        """Wait until the server has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return self._process.poll() is not None
+
     def close(self) -> None:
         """End all of its processes."""
         with contextlib.suppress(ProcessLookupError):
@@ -115,7 +126,7 @@ class Server:
 
 @contextlib.contextmanager
 def _driven(gateway: Gateway, upstream: Upstream, concurrency: int) -> Iterator[tuple[Server, Worker]]:
-    with Server(gateway, upstream) as server:
+    with Server(gateway, upstream.base_url) as server:
         command = [str(build("goloop")), "-address", f"127.0.0.1:{server.port}", "-c", str(concurrency)]
         for line in _HEADERS:
             command += ["-header", line]

@@ -60,6 +60,22 @@ def processes_of_session(leader: int) -> list[int]:
     return found
 
 
+def rss_kb_of(pid: int) -> int:
+    """Resident memory of another process now, in kB. 0 where /proc is missing."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() // 1024
+    except OSError:
+        return 0
+
+
+def descriptor_count_of(pid: int) -> int:
+    """Open file descriptors of another process. 0 where /proc is missing."""
+    try:
+        return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    except OSError:
+        return 0
+
+
 def machine_busy_seconds() -> float:
     """CPU time that the whole machine has spent on anything so far. 0.0 where /proc is missing."""
     try:

@@ -103,6 +103,25 @@ def _gateway_sections(data: dict[str, Any]) -> Iterator[Section]:
             yield Section(f"{name}, c={c}", f"Left out: {reason}", _table([]))
 
 
+def _gateway_load_sections(data: dict[str, Any]) -> Iterator[Section]:
+    rounds = data["bulk"]
+    table = _table(["gateway", *rounds[0][next(iter(rounds[0]))]])
+    for name in rounds[0]:
+        table.add_row(name, *(_number(statistics.median(r[name][key] for r in rounds)) for key in rounds[0][name]))
+    yield Section("100 MB", f"Medians of {len(rounds)} rounds, each with fresh servers.", table)
+    for what, note in (
+        ("events", "200 streams with an event each 100 ms."),
+        ("slow readers", "200 clients that take nothing of 50 MB for ten seconds."),
+        ("abort storm", "Clients that leave with a reset, before the response or in its middle."),
+        ("stops", "SIGTERM in the middle of 1.5 s at 300 requests/s, summed over all times."),
+    ):
+        found = data[what]
+        table = _table(["gateway", *found[next(iter(found))]])
+        for name, figures in found.items():
+            table.add_row(name, *map(_number, figures.values()))
+        yield Section(what.capitalize(), note, table)
+
+
 def _border_sections(data: dict[str, Any]) -> Iterator[Section]:
     table = _table(["loop", "in flight", "CPU us", "bare future, CPU us"])
     for row in data["empty_operation"]:
@@ -179,6 +198,7 @@ def _chaos_sections(data: dict[str, Any]) -> Iterator[Section]:
 _BY_SUITE = {
     "clients": _client_sections,
     "gateways": _gateway_sections,
+    "gateway-load": _gateway_load_sections,
     "streams": _stream_sections,
     "load": _load_sections,
     "chaos": _chaos_sections,

@@ -27,6 +27,7 @@ from suites import Request, SuiteSkippedError, progress_line
 SUITES = {
     "clients": "client_matrix",
     "gateways": "gateways",
+    "gateway-load": "gateway_load",
     "streams": "streams",
     "load": "load",
     "chaos": "chaos",

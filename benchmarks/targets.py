@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import client_matrix
+import gateway_load
 import gateways
 import result_files
 
@@ -98,6 +99,32 @@ def _gateways(data: dict[str, Any]) -> list[Verdict]:
     ]
 
 
+def _gateway_load(data: dict[str, Any]) -> list[Verdict]:
+    asgi = ("Granian ASGI, ours", "uvicorn, ours")
+    verdicts: list[Verdict] = []
+    for way in ("down", "up"):
+        memory = gateway_load.worst(data, "bulk", f"{way}, memory MB", asgi)
+        verdicts.append(Verdict(f"100 MB {way} through ASGI, memory gained", 16, memory, "MB"))
+        for server in ("Granian ASGI", "uvicorn"):
+            ratio = gateway_load.bulk_ratio(data, f"{server}, ours", f"{server}, aiohttp", f"{way}, CPU ms/MB")
+            verdicts.append(Verdict(f"... {server}, CPU per MB, ours / aiohttp", 1.0, ratio, "x"))
+    storm, stops = "abort storm", "stops"
+    return [
+        *verdicts,
+        Verdict("200 event streams, delay added, p99", 20, gateway_load.worst(data, "events", "added p99, ms"), "ms"),
+        Verdict("200 slow readers of 50 MB on ASGI, memory gained", 500,
+                gateway_load.worst(data, "slow readers", "memory MB", asgi), "MB"),
+        Verdict("... on RSGI", 500, gateway_load.worst(data, "slow readers", "memory MB", ("RSGI, ours",)), "MB"),
+        Verdict("5,000 clients that leave: upstream closed after, p99", 1000,
+                gateway_load.worst(data, storm, "closed after, p99 ms"), "ms"),
+        Verdict("... requests in flight afterwards", 0, gateway_load.worst(data, storm, "in flight at the end")),
+        Verdict("... descriptors left", 1, gateway_load.worst(data, storm, "descriptors left")),
+        Verdict("SIGTERM at 300 requests/s, 20 times: accepted requests that were cut", 0,
+                gateway_load.worst(data, stops, "cut")),
+        Verdict("... servers that did not end", 0, gateway_load.worst(data, stops, "did not end")),
+    ]  # fmt: skip
+
+
 def _border(data: dict[str, Any]) -> list[Verdict]:
     empty = {(row["loop"], row["concurrency"]): row["cpu_us"] for row in data.get("empty_operation", [])}
     delays = [row for row in data.get("loop_delay", []) if row["burning"] == "in Go" and row["low_priority"]]
@@ -185,6 +212,7 @@ def _chaos(data: dict[str, Any]) -> list[Verdict]:
 _BY_SUITE: dict[str, Callable[[dict[str, Any]], list[Verdict]]] = {
     "clients": _clients,
     "gateways": _gateways,
+    "gateway-load": _gateway_load,
     "streams": _streams,
     "load": _load,
     "chaos": _chaos,

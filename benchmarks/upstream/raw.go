@@ -19,9 +19,11 @@ import (
 //	/hold?id=N             no answer
 //	/drip?id=N             a head, then a byte of the body each millisecond
 //	/large?id=N            a body of 8 MB, as fast as it is taken
+//	/events?id=N           an event each 100 ms, with the Unix time in nanoseconds
+//	/late?id=N&ms=MS       an answer after so many milliseconds
 //	/brief?id=N&keep=US    an answer; the connection closes once it has been idle for so many microseconds
 //	/closed                JSON: id to the Unix time in nanoseconds at which the server saw its connection end
-//	/seen                  JSON: id to how often a request with it has arrived, for /brief
+//	/seen                  JSON: id to how often a request with it has arrived, for /brief and /late
 type rawServer struct {
 	mu     sync.Mutex
 	closed map[string]int64
@@ -70,6 +72,13 @@ func (s *rawServer) serve(conn net.Conn) {
 				return
 			}
 			_ = conn.SetReadDeadline(time.Time{})
+		case "/late":
+			s.count(id)
+			pause, _ := strconv.Atoi(request.URL.Query().Get("ms"))
+			time.Sleep(time.Duration(pause) * time.Millisecond)
+			if _, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate"); err != nil {
+				return
+			}
 		default:
 			s.hold(conn, reader, request.URL.Path, id)
 			return
@@ -108,6 +117,17 @@ func (s *rawServer) hold(conn net.Conn, reader *bufio.Reader, path, id string) {
 				return
 			case <-time.After(time.Millisecond + time.Duration(rand.IntN(1000))*time.Microsecond):
 				_, _ = conn.Write([]byte("x"))
+			}
+		}
+	case "/events":
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+		for {
+			select {
+			case <-ended:
+				return
+			case <-time.After(100 * time.Millisecond):
+				event := fmt.Sprintf("data: %d\n\n", time.Now().UnixNano())
+				_, _ = fmt.Fprintf(conn, "%x\r\n%s\r\n", len(event), event)
 			}
 		}
 	case "/large":

@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from ._pool import Pool
 
 _SMALLEST: Final = 16 * 1024
+_MODEST: Final = 64 * 1024
 _LARGEST: Final = 512 * 1024
 """Bytes of one read: it begins small and grows as long as the upstream fills it."""
+
+
+_SLOW: Final = 0.02
+"""Seconds in which a client that reads takes a piece."""
 
 
 class StreamResponse(ResponseHead):
@@ -35,7 +40,8 @@ class StreamResponse(ResponseHead):
     """
 
     __slots__ = (
-        "_ahead", "_channel", "_ended", "_failure", "_loop", "_method", "_rest", "_size", "_taken", "_token", "_upload",
+        "_ahead", "_channel", "_ended", "_failure", "_largest", "_loop", "_method", "_rest", "_size", "_taken",
+        "_token", "_upload",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +62,7 @@ class StreamResponse(ResponseHead):
         self._upload = upload
         self._headers = None
         self._size = _SMALLEST
+        self._largest = _LARGEST
         self._taken = False
         self._failure: BaseException | None = None
         self._ahead: asyncio.Future[Any] | None = None
@@ -141,6 +148,21 @@ class StreamResponse(ResponseHead):
         if upload is not None:
             await upload.stop()
 
+    def _pace(self, taken: int, waited: float) -> None:
+        """Choose how large the next reads may be, for a body that is handed on to somebody else.
+
+        Servers keep a few pieces for a client that does not take them; they may be large for a client that has taken
+        much, and at once.
+
+        Args:
+            taken: bytes that were handed on so far.
+            waited: seconds that handing the last ones on took.
+        """
+        if waited > _SLOW:
+            self._size = self._largest = _MODEST
+        else:
+            self._largest = min(_LARGEST, max(_MODEST, taken // 64))
+
     def _take(self) -> None:
         if self._taken:
             raise RuntimeError("the body of this response was read before")
@@ -167,7 +189,7 @@ class StreamResponse(ResponseHead):
             self._give_up()
             raise
         if type(result) is bytes:
-            if len(result) == self._size < _LARGEST:
+            if len(result) == self._size < self._largest:
                 self._size *= 2
             if self._upload is None or self._upload.failure is None:
                 # The next piece is on its way while this one is looked at.

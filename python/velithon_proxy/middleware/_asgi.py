@@ -188,8 +188,12 @@ def _encoded(lines: Lines | RawLines) -> RawLines:
 
 async def _stream(send: Send, reply: Reply, stream: StreamResponse) -> None:
     await send({"type": "http.response.start", "status": reply.status, "headers": _encoded(reply.lines)})
+    now, taken = asyncio.get_running_loop().time, 0
     async for piece in stream.aiter_raw():
+        began = now()
         await send({"type": "http.response.body", "body": piece, "more_body": True})
+        taken += len(piece)
+        stream._pace(taken, now() - began)  # pyright: ignore[reportPrivateUsage] -- made for this caller
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -8,6 +8,7 @@ slow, and the upstream is held back.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import sys
@@ -16,6 +17,10 @@ from types import TracebackType
 from typing import Final
 
 _FOLDERS: Final = ("/proc/self/fd", "/dev/fd")
+_SIZE: Final = 262_144
+"""Bytes that a pipe should hold: two reads of a server."""
+_PATIENCE: Final = 5.0
+"""Seconds in which a server opens the path, or it has lost the client before."""
 _POLL: Final = 0.002
 """Seconds between two looks at a pipe whose other end has not been opened yet."""
 
@@ -33,6 +38,8 @@ class Pipe:
             raise OSError("descriptors have no paths here")
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
+        with contextlib.suppress(OSError, AttributeError):  # more than an ordinary user may have; only Linux has it
+            fcntl.fcntl(self._writer, fcntl.F_SETPIPE_SZ, _SIZE)
         self._sent = 0
         self.path: Final = f"{folder}/{self._reader}"
 
@@ -46,31 +53,40 @@ class Pipe:
         while rest:
             try:
                 count = os.write(self._writer, rest)
-                self._sent += count
-                rest = rest[count:]
             except BlockingIOError:
                 await self._writable()
+                continue
+            self._sent += count
+            rest = rest[count:]
+            if self._reader >= 0 and self._is_read():
                 self._leave_to_reader()
 
     async def finish(self) -> None:
         """Wait until the other end has opened the path, which is gone after the end of the block."""
-        while self._reader >= 0 and self._unread() == self._sent:  # noqa: ASYNC110 -- nothing tells of it
+        end = asyncio.get_running_loop().time() + _PATIENCE
+        while self._reader >= 0 and not self._is_read():
+            if asyncio.get_running_loop().time() > end:
+                raise BrokenPipeError("nobody has opened the pipe")
             await asyncio.sleep(_POLL)
 
-    def _unread(self) -> int:
-        """Bytes that nobody has read yet."""
-        count = bytearray(4)
-        fcntl.ioctl(self._reader, termios.FIONREAD, count)
-        return int.from_bytes(count, sys.byteorder)
+    def _is_read(self) -> bool:
+        """Whether somebody has opened the path and read from there."""
+        unread = bytearray(4)
+        fcntl.ioctl(self._reader, termios.FIONREAD, unread)
+        return int.from_bytes(unread, sys.byteorder) < self._sent
 
     async def _writable(self) -> None:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         loop.add_writer(self._writer, _wake, future)
+        # As long as we could read ourselves, nothing tells that nobody else will.
+        timer = loop.call_later(_PATIENCE, _give_up, future) if self._reader >= 0 else None
         try:
             await future
         finally:
             loop.remove_writer(self._writer)
+            if timer is not None:
+                timer.cancel()
 
     def _leave_to_reader(self) -> None:
         """Close our end for reading: it would hide that nobody else reads."""
@@ -86,6 +102,11 @@ class Pipe:
     ) -> None:
         self._leave_to_reader()
         os.close(self._writer)
+
+
+def _give_up(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_exception(BrokenPipeError("nobody has opened the pipe"))
 
 
 def _wake(future: asyncio.Future[None]) -> None:

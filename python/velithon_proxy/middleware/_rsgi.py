@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 from .._errors import ProxyError
+from .._stream import StreamResponse
 from ._answers import CLIENT_GONE, Answer, ClientGoneError, Refusal, logger
 from ._clients import ClientWatch
 from ._fields import Lines
@@ -155,7 +156,7 @@ class RSGIGateway:
                         answer = Answer(reply.status, lines, b"".join(held))
                     else:
                         begun = True
-                        await _stream(protocol, reply.status, lines, held, ahead, pieces)
+                        await _stream(protocol, reply.status, lines, held, ahead, pieces, reply.stream)
             except asyncio.CancelledError:
                 if not watch.was_the_reason():
                     raise
@@ -242,7 +243,7 @@ async def _collect(pieces: AsyncIterator[bytes], events: bool) -> tuple[list[byt
 
 async def _stream(
     protocol: RSGIHTTPProtocol, status: int, lines: Lines, held: list[bytes], ahead: asyncio.Future[bytes],
-    pieces: AsyncIterator[bytes],
+    pieces: AsyncIterator[bytes], stream: StreamResponse,
 ) -> None:  # fmt: skip
     """Hand a response on as it comes. Velithon's wrapper cannot do it; the headers that it has collected are kept."""
     raw: Any = getattr(protocol, "_protocol", protocol)
@@ -259,9 +260,13 @@ async def _stream(
                 raw.response_file(status, lines, pipe.path)
                 send = pipe.send
             try:
+                now, taken = asyncio.get_running_loop().time, 0
                 while True:
+                    began = now()
                     for piece in held:
                         await send(piece)
+                        taken += len(piece)
+                    stream._pace(taken, now() - began)  # pyright: ignore[reportPrivateUsage] -- made for this caller
                     piece = await ahead
                     if not piece:
                         break
