@@ -331,7 +331,8 @@ class Gateway:
         try:
             whole = response._take_whole()
             stream = None if whole is not None else response
-            response._pace(0, 0.0)
+            if stream is not None:
+                stream._pace(0, 0.0)
             rules, rewrites = self._rules, self._rewrites
             if raw and self._transform_response is None and rewrites is None and not rules.changes_responses:
                 raw_lines = rules.raw_response(response._lower_lines())
