@@ -48,6 +48,12 @@ def rsgi_pyreqwest() -> Any:
     return app
 
 
+def _quiet(app: Any) -> Any:
+    """At INFO Velithon writes a line for each request, to which both of its rows come."""
+    app.log_config.log_level = "WARNING"
+    return app
+
+
 def velithon_ours() -> Any:
     from velithon import Velithon
 
@@ -55,7 +61,7 @@ def velithon_ours() -> Any:
 
     app = Velithon()
     app.add_middleware(ProxyMiddleware(UPSTREAM))
-    return app
+    return _quiet(app)
 
 
 def velithon_gateway() -> Any:
@@ -63,7 +69,7 @@ def velithon_gateway() -> Any:
     from velithon.gateway import GatewayRoute
 
     same = UPSTREAM.replace("127.0.0.1", "localhost")
-    return Velithon(routes=[GatewayRoute("/{path:path}", targets=[UPSTREAM, same])])
+    return _quiet(Velithon(routes=[GatewayRoute("/{path:path}", targets=[UPSTREAM, same])]))
 
 
 def asgi_ours() -> Any:

@@ -214,6 +214,30 @@ func TestAResponseIsHandedOnWhenItsFailureOpensTheLastBreaker(t *testing.T) {
 	assert.Zero(t, pool.budget.Retries())
 }
 
+// Nor is it lost when breakers open in the pause before that attempt, for other requests.
+func TestAResponseIsHandedOnWhenBreakersOpenBeforeItsRetry(t *testing.T) {
+	u := fakes(t, 1)
+	u[0].status(503, "Retry-After: 1")
+	pool := poolOf(t, u, func(c *Config) { c.RetryStatuses, c.MaxFailures = []int{503}, 2 })
+	first := make(chan Response)
+	go func() {
+		response, err := get(pool)
+		assert.Nil(t, err)
+		first <- response
+	}()
+	eventually(t, func() bool { return u[0].requests.Load() == 1 })
+	response, err := get(pool)
+	require.Nil(t, err)
+	assert.Equal(t, 503, response.Status)
+	require.Equal(t, []string{"open"}, states(pool))
+	response = <-first
+	assert.Equal(t, 503, response.Status)
+	assert.Len(t, response.Attempts, 2)
+	assert.EqualValues(t, 3, u[0].requests.Load())
+	assert.Zero(t, pool.Snapshot().Refused)
+	assert.Equal(t, []string{"open"}, states(pool), "what the last one met is not counted")
+}
+
 func TestALargeResponseThatIsHeldBackIsNotRead(t *testing.T) {
 	u := fakes(t, 2)
 	u[0].does(func(conn net.Conn, _ *http.Request) bool {

@@ -78,7 +78,7 @@ func TestTheBreakerOfOneUpstream(t *testing.T) {
 // B4: one request tries a half-open breaker, the others are refused meanwhile; B6: its caller may leave.
 func TestOneRequestTriesAHalfOpenBreaker(t *testing.T) {
 	u := fakes(t, 1)
-	pool, now := timedPool(t, u, func(c *Config) { c.MaxFailures = 1 })
+	pool, now := timedPool(t, u, func(c *Config) { c.MaxFailures, c.RecoveryTimeoutMS = 1, 10_000 })
 	u[0].hangsUp()
 	_, _ = get(pool)
 	release := make(chan struct{})
@@ -96,6 +96,7 @@ func TestOneRequestTriesAHalfOpenBreaker(t *testing.T) {
 		for range 5 {
 			_, err := get(pool)
 			require.Equal(t, CodeCircuitOpen, err.Code)
+			require.LessOrEqual(t, err.RetryAfter, 10*time.Second, "its limit is longer, but it may report any moment")
 		}
 		cancel()
 		require.Equal(t, CodeCancelled, codeOf(t, <-probe))

@@ -22,6 +22,7 @@ ASGI_SERVERS = [
     ("asgi", "asyncio", 1, "uvicorn-h11"),
     ("asgi", "uvloop", 1, "uvicorn-httptools"),
     ("starlette", "uvloop", 1, "uvicorn-h11"),
+    ("fastapi", "uvloop", 1, "uvicorn-httptools"),
     ("asgi", "asyncio", 1, "hypercorn-h11"),
 ]
 

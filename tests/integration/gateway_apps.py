@@ -132,6 +132,17 @@ def make_starlette() -> Any:
     return application
 
 
+def make_fastapi() -> Any:
+    from fastapi import FastAPI
+
+    application = FastAPI()
+    for arguments, options in reversed(ARGUMENTS):
+        application.add_middleware(ProxyMiddleware, *arguments, **options)
+    application.mount("/", inner_asgi)
+    return application
+
+
+fastapi = make_fastapi() if os.environ.get("FRAMEWORK") == "fastapi" else None
 starlette = make_starlette() if os.environ.get("FRAMEWORK") == "starlette" else None
 
 
