@@ -13,6 +13,7 @@ import fcntl
 import os
 import sys
 import termios
+import time
 from types import TracebackType
 from typing import Final
 
@@ -41,6 +42,7 @@ class Pipe:
         with contextlib.suppress(OSError, AttributeError):  # more than an ordinary user may have; only Linux has it
             fcntl.fcntl(self._writer, fcntl.F_SETPIPE_SZ, _SIZE)
         self._sent = 0
+        self._patience = time.monotonic() + _PATIENCE
         self.path: Final = f"{folder}/{self._reader}"
 
     async def send(self, data: bytes) -> None:
@@ -58,22 +60,31 @@ class Pipe:
                 continue
             self._sent += count
             rest = rest[count:]
-            if self._reader >= 0 and self._is_read():
-                self._leave_to_reader()
+            if self._reader >= 0:
+                self._look()
 
     async def finish(self) -> None:
         """Wait until the other end has opened the path, which is gone after the end of the block."""
-        end = asyncio.get_running_loop().time() + _PATIENCE
-        while self._reader >= 0 and not self._is_read():
-            if asyncio.get_running_loop().time() > end:
-                raise BrokenPipeError("nobody has opened the pipe")
+        self._look()
+        while self._reader >= 0:
             await asyncio.sleep(_POLL)
+            self._look()
 
-    def _is_read(self) -> bool:
-        """Whether somebody has opened the path and read from there."""
+    def _look(self) -> None:
+        """Leave the pipe to the other end once it has read something: our own would hide that nobody reads.
+
+        Raises:
+            BrokenPipeError: it has not in all the time since the beginning.
+        """
+        if self._reader < 0:
+            return
         unread = bytearray(4)
         fcntl.ioctl(self._reader, termios.FIONREAD, unread)
-        return int.from_bytes(unread, sys.byteorder) < self._sent
+        if int.from_bytes(unread, sys.byteorder) < self._sent:
+            os.close(self._reader)
+            self._reader = -1
+        elif time.monotonic() > self._patience:
+            raise BrokenPipeError("nobody has opened the pipe")
 
     async def _writable(self) -> None:
         loop = asyncio.get_running_loop()
@@ -88,19 +99,14 @@ class Pipe:
             if timer is not None:
                 timer.cancel()
 
-    def _leave_to_reader(self) -> None:
-        """Close our end for reading: it would hide that nobody else reads."""
-        if self._reader >= 0:
-            os.close(self._reader)
-            self._reader = -1
-
     def __enter__(self) -> Pipe:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._leave_to_reader()
+        if self._reader >= 0:
+            os.close(self._reader)
         os.close(self._writer)
 
 
