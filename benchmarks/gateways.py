@@ -24,7 +24,8 @@ from programs import BENCHMARKS, Upstream, Worker, WorkerError, build
 from suites import Request, Step
 
 _PYTHON = [sys.executable, "-m"]
-_GRANIAN = [*_PYTHON, "granian", "--loop", "uvloop", "--workers", "1", "--log-level", "warning"]
+_GRANIAN = [*_PYTHON, "granian", "--loop", "uvloop", "--workers", "1", "--log-level", "warning",
+            "--http1-header-read-timeout", "60000"]  # fmt: skip
 _UVICORN = [*_PYTHON, "uvicorn", "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-proxy-headers",
             "--timeout-keep-alive", "300"]  # fmt: skip
 SERVERS = {
