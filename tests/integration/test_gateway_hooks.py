@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-from client_upstream import Received, Upstream, answer, chunked, replying
+from client_upstream import Received, Upstream, Visit, answer, chunked, replying
 
 from velithon_proxy import (
     ConfigurationError,
@@ -18,6 +18,7 @@ from velithon_proxy import (
     ProxyMiddleware,
     ProxyRequest,
     Refusal,
+    UpstreamClosedError,
 )
 
 
@@ -128,6 +129,22 @@ async def test_failures_can_be_answered_otherwise(caplog: pytest.LogCaptureFixtu
     assert "on_error failed" in caplog.text
     assert [type(error) for error in told] == [ConnectError, Refusal, Refusal]
     gateway.close()
+
+
+async def test_a_failure_after_the_response_has_begun_is_not_shaped() -> None:
+    told: list[Exception] = []
+
+    async def breaks_off(visit: Visit) -> None:
+        await visit.request()
+        await visit.send(answer(b"x" * 200_000)[:-1])
+        visit.finish()
+
+    with Upstream(breaks_off) as upstream:
+        gateway = ProxyMiddleware(upstream.url, on_error=lambda error, _: told.append(error))
+        with pytest.raises(UpstreamClosedError):
+            await call(gateway)
+        gateway.close()
+    assert told == []
 
 
 async def test_a_body_that_does_not_come_in_time_is_408() -> None:

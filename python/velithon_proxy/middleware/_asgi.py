@@ -107,8 +107,9 @@ class ASGIGateway:
                     raise
                 raise ClientGoneError("the client left before it had the response") from None
         except Exception as error:
-            answer = await gateway.fail(error, method=method, path=path)
-            if reply is not None and reply.stream is not None:
+            begun = reply is not None and reply.stream is not None
+            answer = await gateway.fail(error, method=method, path=path, begun=begun)
+            if begun:
                 if isinstance(error, ClientGoneError):
                     return
                 raise  # the response has begun: the server breaks the connection off

@@ -352,11 +352,11 @@ class Gateway:
             await response.aclose()
             raise
 
-    async def fail(self, error: Exception, *, method: str, path: str) -> Answer | None:
-        """Log a failure and return what to tell the client; ``None`` if there is nobody left to tell."""
+    async def fail(self, error: Exception, *, method: str, path: str, begun: bool = False) -> Answer | None:
+        """Log a failure and return what to tell the client; ``None`` if nobody is to be told any more."""
         target = (error.target if isinstance(error, ProxyError) else None) or self.target
         log_failure(error, method=method, path=path, prefix=self._prefix, target=target)
-        if isinstance(error, ClientGoneError):
+        if begun or isinstance(error, ClientGoneError):
             return None
         answer = answer_to(error)
         return answer if self._on_error is None else await self._shaped(self._on_error, error, answer)

@@ -162,9 +162,8 @@ class RSGIGateway:
                     raise
                 raise ClientGoneError("the client left before the upstream had answered") from None
         except Exception as error:
-            answer = await gateway.fail(error, method=method, path=path)
-            if begun:
-                answer = None  # RSGI can neither take a response back nor break it off
+            # RSGI can neither take a response back nor break it off.
+            answer = await gateway.fail(error, method=method, path=path, begun=begun)
         finally:
             if watch is not None:
                 watch.end()
