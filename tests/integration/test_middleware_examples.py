@@ -175,7 +175,7 @@ def test_the_first_client_of_the_readme_runs() -> None:
 
 
 def test_the_first_app_of_the_readme_runs(tmp_path: Path) -> None:
-    program = readme_program("ProxyMiddleware")
+    program = readme_program('path_prefix="/api/users"')
     with ScriptedUpstream() as upstream:
         upstream.answers(reply(body=b"from the upstream"))
         assert "http://127.0.0.1:9001" in program
