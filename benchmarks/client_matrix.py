@@ -26,9 +26,6 @@ FLOOR = "Go loop"
 CORE = "Go loop on core/h1"
 _GO_LOOPS = (FLOOR, CORE)
 
-# Measured when asked for by name only: one to two orders of magnitude behind.
-OPTIONAL_CLIENTS = {"httpx"}
-
 Round = dict[str, dict[str, float]]
 
 
@@ -43,9 +40,9 @@ class Plan:
         other_cores: a round is disturbed when other programs used more than this many cores during a window.
     """
 
-    generations: int = 5
+    generations: int = 3
     rounds: int = 3
-    window: float = 0.7
+    window: float = 0.6
     other_cores: float = 0.3
 
 
@@ -58,10 +55,18 @@ def run(request: Request) -> dict[str, Any]:
         rounds=request.rounds or plan.rounds,
         window=request.window or plan.window,
     )
-    clients = request.clients or [name for name in [*peers.CLIENTS, *_GO_LOOPS] if name not in OPTIONAL_CLIENTS]
     names = request.scenarios or [s.name for s in SCENARIOS.values() if s.quick or not request.quick]
-    results = {name: run_scenario(SCENARIOS[name], clients, plan, request.step) for name in names}
+    results: dict[str, Any] = {}
+    for name in names:
+        clients = request.clients or _clients_for(SCENARIOS[name], request.quick)
+        results[name] = run_scenario(SCENARIOS[name], clients, plan, request.step)
     return {"window_seconds": plan.window, "scenarios": results}
+
+
+def _clients_for(scenario: Scenario, quick: bool) -> list[str]:
+    """Those that are measured when none are asked for by name."""
+    slow = scenario.slow_clients and not quick
+    return [*(name for name, entry in peers.CLIENTS.items() if slow or not entry.slow), *_GO_LOOPS]
 
 
 def _command(client: str, scenario: Scenario, upstream: Upstream) -> list[str]:
@@ -75,7 +80,8 @@ def _command(client: str, scenario: Scenario, upstream: Upstream) -> list[str]:
         return command
     command = [sys.executable, str(BENCHMARKS / "client_cell.py")]
     command = [*command, "--client", client, "--scenario", scenario.name, "--base-url"]
-    return [*command, upstream.tls_url if scenario.tls else upstream.base_url]
+    url = {"plain": upstream.base_url, "tls": upstream.tls_url, "unix": upstream.unix_url}[scenario.transport]
+    return [*command, url]
 
 
 def start_cell(client: str, scenario: Scenario, upstream: Upstream) -> tuple[Worker | None, str]:
@@ -118,8 +124,8 @@ def run_scenario(scenario: Scenario, clients: Iterable[str], plan: Plan, step: S
     """
     outcome: dict[str, Any] = {"versions": {}, "skipped": {}, "rounds": [], "disturbed": []}
     wanted = list(clients)
-    if scenario.tls:
-        wanted = [client for client in wanted if client not in _GO_LOOPS]  # they speak plain HTTP
+    if scenario.transport != "plain" or scenario.shape == "stream":
+        wanted = [client for client in wanted if client not in _GO_LOOPS]  # they do neither
     for generation in range(3 * plan.generations):
         missing = plan.rounds * plan.generations - len(outcome["rounds"])
         if missing <= 0:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -35,13 +36,17 @@ class Upstream:
     Attributes:
         address: ``127.0.0.1:port``.
         tls_url: ``https://127.0.0.1:port``, with a certificate that nobody trusts.
+        unix_url: ``unix:/path`` of the same server.
         raw_address: ``127.0.0.1:port`` of the server of the suite `load`.
         pid: process id, for its CPU time.
     """
 
     def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="bench-")
+        path = f"{self._folder.name}/upstream.sock"
+        self.unix_url = f"unix:{path}"
         self._process = subprocess.Popen(
-            [build("upstream")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            [build("upstream"), path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
         assert self._process.stdout is not None
         ports = self._process.stdout.readline().split()
@@ -74,6 +79,7 @@ class Upstream:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._folder.cleanup()
 
 
 class Worker:

@@ -78,9 +78,9 @@ def _parse() -> argparse.Namespace:
                         help=f"for the suite `clients`, some of: {', '.join(SCENARIOS)}")  # fmt: skip
     parser.add_argument("--clients", type=_names(clients), metavar="NAMES", default=[],
                         help=f"for the suites with peers, some of: {'; '.join(clients)}")  # fmt: skip
-    parser.add_argument("--generations", type=_count, help="how often each client is started (5, quick 2)")
+    parser.add_argument("--generations", type=_count, help="how often each client is started (3, quick 2)")
     parser.add_argument("--rounds", type=_count, help="rounds measured with the same processes (3)")
-    parser.add_argument("--window", type=_positive, help="seconds counted per client and round (0.7, quick 0.5)")
+    parser.add_argument("--window", type=_positive, help="seconds counted per client and round (0.6, quick 0.5)")
     parser.add_argument("--results", type=Path, metavar="FOLDER", help="where to write the result files")
     parser.add_argument("--check", action="store_true", help="end with status 1 when a target is missed")
     return parser.parse_args()

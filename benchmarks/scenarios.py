@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from peers import Pairs, Shape
 
@@ -30,7 +31,8 @@ class Scenario:
         shape: see :mod:`peers`.
         loop: ``uvloop`` or ``asyncio``.
         quick: part of a quick run.
-        tls: over TLS, on connections that are kept alive.
+        transport: ``plain``, ``tls`` or ``unix``; connections are kept alive.
+        slow_clients: whether clients that are an order of magnitude behind take part.
     """
 
     name: str
@@ -42,20 +44,27 @@ class Scenario:
     shape: Shape = "native"
     loop: str = "uvloop"
     quick: bool = False
-    tls: bool = False
+    transport: Literal["plain", "tls", "unix"] = "plain"
+    slow_clients: bool = False
 
 
 _ALL = [
-    Scenario("get-100b-c1", "GET", "/small", 1, 100, quick=True),
-    Scenario("get-100b-c64", "GET", "/small", 64, 100, quick=True),
-    Scenario("get-100b-c512", "GET", "/small", 512, 100, quick=True),
-    Scenario("get-10k-c64", "GET", "/10k", 64, 10 << 10, quick=True),
-    Scenario("get-1m-c8", "GET", "/1m", 8, MEBIBYTE, quick=True),
+    Scenario("get-100b-c1", "GET", "/small", 1, 100, quick=True, slow_clients=True),
+    Scenario("get-100b-c64", "GET", "/small", 64, 100, quick=True, slow_clients=True),
+    Scenario("get-100b-c512", "GET", "/small", 512, 100, slow_clients=True),
+    Scenario("get-10k-c64", "GET", "/10k", 64, 10 << 10),
+    Scenario("get-1m-c8", "GET", "/1m", 8, MEBIBYTE, quick=True, slow_clients=True),
+    Scenario("post-10k-c64", "POST", "/sink", 64, len(str(10 << 10)), 10 << 10),
     Scenario("post-1m-c8", "POST", "/sink", 8, len(str(MEBIBYTE)), MEBIBYTE, quick=True),
-    Scenario("get-100b-c1-tls", "GET", "/small", 1, 100, tls=True),
-    Scenario("get-100b-c64-tls", "GET", "/small", 64, 100, tls=True, quick=True),
+    Scenario("get-1m-c8-stream", "GET", "/1m", 8, MEBIBYTE, shape="stream"),
+    Scenario("post-1m-c8-stream", "POST", "/sink", 8, len(str(MEBIBYTE)), MEBIBYTE, shape="stream"),
+    Scenario("get-100b-c1-tls", "GET", "/small", 1, 100, transport="tls"),
+    Scenario("get-100b-c64-tls", "GET", "/small", 64, 100, transport="tls"),
+    Scenario("get-1m-c8-tls", "GET", "/1m", 8, MEBIBYTE, transport="tls"),
+    Scenario("get-100b-c64-unix", "GET", "/small", 64, 100, transport="unix"),
     Scenario("get-100b-c64-gateway", "GET", "/small", 64, 100, shape="gateway"),
     Scenario("get-1m-c8-gateway", "GET", "/1m", 8, MEBIBYTE, shape="gateway"),
+    Scenario("get-100b-c1-asyncio", "GET", "/small", 1, 100, loop="asyncio"),
     Scenario("get-100b-c64-asyncio", "GET", "/small", 64, 100, loop="asyncio"),
 ]
 SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in _ALL}

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import aiohttp
 
-from . import TIMEOUT_SECONDS, Answer, Client, Pairs, Shape
+from . import TIMEOUT_SECONDS, Answer, Client, Pairs, Shape, pieces, unix_path
 
 
 async def connect(base_url: str, shape: Shape, variant: str) -> Client:  # noqa: ARG001 - one configuration only
+    path = unix_path(base_url)
+    if path:
+        connector: aiohttp.BaseConnector = aiohttp.UnixConnector(path, limit=0, keepalive_timeout=300)
+        base_url = "http://localhost"
+    else:
+        secure = base_url.startswith("https:")
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=300, ssl=not secure)
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=300, ssl=not base_url.startswith("https:")),
+        connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
@@ -28,4 +35,13 @@ async def connect(base_url: str, shape: Shape, variant: str) -> Client:  # noqa:
         ) as response:
             return response.status, list(response.headers.items()), await response.read()
 
-    return Client(native if shape == "native" else gateway, session.close)
+    async def stream(method: str, path: str, headers: Pairs, body: bytes | None) -> Answer:
+        sent, size = None if body is None else pieces(body), 0
+        async with session.request(
+            method, base_url + path, headers=headers, data=sent, allow_redirects=False
+        ) as response:
+            async for piece in response.content.iter_any():
+                size += len(piece)
+            return response.status, response.headers, size
+
+    return Client({"native": native, "gateway": gateway, "stream": stream}[shape], session.close)

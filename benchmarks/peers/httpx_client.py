@@ -1,19 +1,21 @@
-"""httpx: no connection limits. It always decompresses and keeps cookies; the upstream gives it neither to do."""
+"""httpx and httpx2: no connection limits. They decompress and keep cookies; the upstream gives them neither to do."""
 
 from __future__ import annotations
 
-import httpx
+import importlib
+from typing import Any
 
-from . import TIMEOUT_SECONDS, Answer, Client, Pairs, Shape
+from . import TIMEOUT_SECONDS, Answer, Client, Pairs, Shape, pieces, unix_path
 
 
-async def connect(base_url: str, shape: Shape, variant: str) -> Client:  # noqa: ARG001 - one configuration only
-    client = httpx.AsyncClient(
-        timeout=TIMEOUT_SECONDS,
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=300),
-        follow_redirects=False,
-        trust_env=False,
-    )
+async def connect(base_url: str, shape: Shape, variant: str) -> Client:
+    httpx: Any = importlib.import_module(variant)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=300)
+    path = unix_path(base_url)
+    if path:
+        base_url = "http://localhost"
+    transport = httpx.AsyncHTTPTransport(uds=path, limits=limits, verify=False, trust_env=False)
+    client = httpx.AsyncClient(transport=transport, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
 
     async def native(method: str, path: str, headers: Pairs, body: bytes | None) -> Answer:
         response = await client.request(method, base_url + path, headers=headers, content=body)
@@ -23,4 +25,11 @@ async def connect(base_url: str, shape: Shape, variant: str) -> Client:  # noqa:
         response = await client.request(method, base_url + path, headers=headers, content=body)
         return response.status_code, response.headers.multi_items(), response.content
 
-    return Client(native if shape == "native" else gateway, client.aclose)
+    async def stream(method: str, path: str, headers: Pairs, body: bytes | None) -> Answer:
+        sent, size = None if body is None else pieces(body), 0
+        async with client.stream(method, base_url + path, headers=headers, content=sent) as response:
+            async for piece in response.aiter_raw():
+                size += len(piece)
+            return response.status_code, response.headers, size
+
+    return Client({"native": native, "gateway": gateway, "stream": stream}[shape], client.aclose)

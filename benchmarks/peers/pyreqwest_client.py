@@ -6,10 +6,11 @@ import datetime
 
 from pyreqwest.client import ClientBuilder
 
-from . import POOL_SIZE, TIMEOUT_SECONDS, Answer, Client, Pairs, Shape
+from . import POOL_SIZE, TIMEOUT_SECONDS, Answer, Client, Pairs, Shape, pieces, refuse_unix
 
 
 async def connect(base_url: str, shape: Shape, variant: str) -> Client:
+    refuse_unix(base_url)
     builder = ClientBuilder()
     if base_url.startswith("https:"):
         builder = builder.danger_accept_invalid_certs(True)
@@ -39,4 +40,13 @@ async def connect(base_url: str, shape: Shape, variant: str) -> Client:
         status, answer_headers, view = await native(method, path, headers, body)
         return status, list(answer_headers.items()), view.to_bytes()
 
-    return Client(native if shape == "native" else gateway, client.close)
+    async def stream(method: str, path: str, headers: Pairs, body: bytes | None) -> Answer:
+        builder, size = client.request(method, base_url + path).headers(headers), 0
+        if body is not None:
+            builder = builder.body_stream(pieces(body))
+        async with builder.build_streamed() as response:
+            while (piece := await response.body_reader.read_chunk()) is not None:
+                size += len(piece)
+            return response.status, response.headers, size
+
+    return Client({"native": native, "gateway": gateway, "stream": stream}[shape], client.close)

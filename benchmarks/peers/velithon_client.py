@@ -9,10 +9,15 @@ from typing import Any
 
 from velithon._velithon import ProxyClient
 
-from . import TIMEOUT_SECONDS, Answer, Client, Pairs, Shape
+from . import TIMEOUT_SECONDS, Answer, Client, Pairs, Shape, UnsupportedError, refuse_unix
 
 
 async def connect(base_url: str, shape: Shape, variant: str) -> Client:  # noqa: ARG001 - one configuration only
+    refuse_unix(base_url)
+    if shape == "stream":
+        raise UnsupportedError("has no streams")
+    if base_url.startswith("https:"):
+        raise UnsupportedError("cannot be told to trust a certificate")
     client: Any = ProxyClient(base_url, TIMEOUT_SECONDS * 1000)  # its stub has the order of the answer wrong
 
     async def native(method: str, path: str, headers: Pairs, body: bytes | None) -> Answer:

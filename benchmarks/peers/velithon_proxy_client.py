@@ -6,7 +6,7 @@ import warnings
 
 from velithon_proxy import TLS, ProxyClient
 
-from . import TIMEOUT_SECONDS, Answer, Client, Pairs, Shape
+from . import TIMEOUT_SECONDS, Answer, Client, Pairs, Shape, pieces
 
 
 async def connect(base_url: str, shape: Shape, variant: str) -> Client:  # noqa: ARG001 - one configuration only
@@ -23,4 +23,11 @@ async def connect(base_url: str, shape: Shape, variant: str) -> Client:  # noqa:
         response = await client.forward_request(method, path, headers, body)
         return response.status, list(response.headers.items()), response.body
 
-    return Client(native if shape == "native" else gateway, client.aclose)
+    async def stream(method: str, path: str, headers: Pairs, body: bytes | None) -> Answer:
+        sent, size = None if body is None else pieces(body), 0
+        async with client.stream_request(method, path, headers, sent) as response:
+            async for piece in response.aiter_bytes():
+                size += len(piece)
+            return response.status, response.headers, size
+
+    return Client({"native": native, "gateway": gateway, "stream": stream}[shape], client.aclose)

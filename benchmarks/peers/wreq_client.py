@@ -11,7 +11,7 @@ from typing import Any
 
 import wreq
 
-from . import POOL_SIZE, TIMEOUT_SECONDS, Answer, Client, Pairs, Shape
+from . import POOL_SIZE, TIMEOUT_SECONDS, Answer, Client, Pairs, Shape, pieces, unix_path
 
 METHODS = {"GET": wreq.Method.GET, "POST": wreq.Method.POST}
 
@@ -21,6 +21,12 @@ async def connect(base_url: str, shape: Shape, variant: str) -> Client:
         {"tls_verify": False, "tls_verify_hostname": False} if base_url.startswith("https:") else {}
     )
     options |= {"runtime": wreq.Runtime(workers=1)} if variant == "one-worker" else {}
+    path = unix_path(base_url)
+    if path:
+        options |= {"proxies": [wreq.Proxy.unix(path)]}
+        base_url = "http://localhost"
+    else:
+        options |= {"no_proxy": True}
     client = wreq.Client(
         http1_only=True,
         pool_max_idle_per_host=POOL_SIZE,
@@ -29,7 +35,6 @@ async def connect(base_url: str, shape: Shape, variant: str) -> Client:
         timeout=datetime.timedelta(seconds=TIMEOUT_SECONDS),
         redirect=wreq.redirect.Policy.none(),
         referer=False,
-        no_proxy=True,
         gzip=False,
         brotli=False,
         deflate=False,
@@ -49,7 +54,15 @@ async def connect(base_url: str, shape: Shape, variant: str) -> Client:
         pairs = [(str(name, "latin-1"), str(value, "latin-1")) for name, value in answer_headers]
         return status, pairs, view.tobytes()
 
+    async def stream(method: str, path: str, headers: Pairs, body: bytes | None) -> Answer:
+        sent, size = {} if body is None else {"body": pieces(body)}, 0
+        response = await client.request(METHODS[method], base_url + path, headers=dict(headers), **sent)
+        async with response.stream() as arriving:
+            async for piece in arriving:
+                size += len(piece)
+        return response.status.as_int(), response.headers, size
+
     async def close() -> None:
         client.close()
 
-    return Client(native if shape == "native" else gateway, close)
+    return Client({"native": native, "gateway": gateway, "stream": stream}[shape], close)

@@ -9,7 +9,8 @@
 //	GET  /counters JSON: connections accepted and requests answered so far
 //
 // It binds free ports of 127.0.0.1 for plain HTTP, for HTTPS and for raw.go, prints them on one line and serves until its
-// standard input is closed, so that it cannot outlive the program that started it.
+// standard input is closed, so that it cannot outlive the program that started it. An argument is the path of a unix socket
+// on which it serves plain HTTP as well.
 package main
 
 import (
@@ -145,9 +146,15 @@ func main() {
 	if err != nil {
 		log.Fatalf("upstream: %v", err)
 	}
+	serving := make(chan error, 4)
+	if len(os.Args) > 1 {
+		local, err := net.Listen("unix", os.Args[1])
+		if err != nil {
+			log.Fatalf("upstream: %v", err)
+		}
+		go func() { serving <- httpServer.Serve(local) }()
+	}
 	fmt.Println(port(listener), port(secure), port(raw))
-
-	serving := make(chan error, 3)
 	go func() { serving <- httpServer.Serve(listener) }()
 	go func() { serving <- httpServer.Serve(secure) }()
 	go func() { serving <- serveRaw(raw) }()
