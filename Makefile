@@ -8,10 +8,13 @@ MAKEFLAGS += --no-print-directory
 
 GOFUMPT_VERSION := v0.12.0
 STATICCHECK_VERSION := v0.8.2
+TOXIPROXY_VERSION := v2.12.0
+GOVULNCHECK_VERSION := v1.9.0
 
 GO := $(or $(VELITHON_PROXY_GO),go)
 CC ?= cc
 ARGS ?=
+MINUTES ?= 10
 export CC PYTHON
 # A go.work above this tree would replace the versions of go.mod.
 export GOWORK := off
@@ -22,6 +25,8 @@ BENCH_VENV := .venv-bench
 TOOLS = .tools/$(shell $(GO) env GOVERSION 2>/dev/null)
 GOFUMPT = $(TOOLS)/gofumpt-$(GOFUMPT_VERSION)/gofumpt
 STATICCHECK = $(TOOLS)/staticcheck-$(STATICCHECK_VERSION)/staticcheck
+GOVULNCHECK = $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)/govulncheck
+TOXIPROXY = $(TOOLS)/toxiproxy-$(TOXIPROXY_VERSION)/server
 
 GO_FOLDERS := $(wildcard core capi tools benchmarks tests)
 PYTHON_FOLDERS := $(wildcard python tests benchmarks examples tools) setup.py
@@ -105,14 +110,37 @@ sanitize: $(VENV) toolchain ## the bridge under AddressSanitizer and UBSan with 
 		echo "make: tests/native has no Makefile yet; nothing was checked" >&2; exit 1; \
 	fi
 
+.PHONY: harden
+harden: build bench-build $(GOVULNCHECK) ## known holes, sanitizers, a hostile garbage collector, few descriptors, little memory
+	@VELITHON_PROXY_GO=$(GO) sh tools/harden.sh $(VENV)/bin/python $(BENCH_VENV)/bin/python $(GOVULNCHECK)
+
+.PHONY: profile
+profile: bench-build ## where Go's time goes: a CPU profile of the core under 64 requests in flight
+	@VELITHON_PROXY_GO=$(GO) sh tools/profile_core.sh $(BENCH_VENV)/bin/python $(ARGS)
+
 .PHONY: mutants
 mutants: toolchain ## seed bugs into copies of the core, one at a time, and see that a test notices each; 8 minutes
 	@$(GO) run ./tools/mutants $(ARGS)
 
-.PHONY: bench
-bench: $(BENCH_VENV) ## measure against other clients; ARGS are those of benchmarks/run.py
+.PHONY: bench-build
+bench-build: $(BENCH_VENV)
 	@$(STEP) build sh tools/build_inplace.sh $(BENCH_VENV)
+
+.PHONY: bench
+bench: bench-build ## measure against other clients and gateways; ARGS are those of benchmarks/run.py
 	@$(BENCH_VENV)/bin/python benchmarks/run.py $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: bench-build ## the same for a first look, in less than two minutes
+	@$(BENCH_VENV)/bin/python benchmarks/run.py --quick $(ARGS)
+
+.PHONY: chaos
+chaos: bench-build $(TOXIPROXY) ## faults and loads, one line each: T1 to T13 on three servers; 12 minutes; ARGS="T2 T8" chooses
+	@GO=$(GO) TOXIPROXY=$(TOXIPROXY) $(BENCH_VENV)/bin/python tests/trials $(ARGS)
+
+.PHONY: soak
+soak: bench-build ## a gateway under mixed load for MINUTES (10); memory, descriptors and goroutines over time
+	@$(BENCH_VENV)/bin/python benchmarks/soak.py --minutes $(MINUTES) $(ARGS)
 
 .PHONY: clean
 clean: ## remove what was built, .venv and .tools
@@ -125,7 +153,7 @@ clean: ## remove what was built, .venv and .tools
 $(VENV):
 	@sh tools/setup_venv.sh $(VENV) test,lint,demo
 $(BENCH_VENV):
-	@sh tools/setup_venv.sh $(BENCH_VENV) bench
+	@sh tools/setup_venv.sh $(BENCH_VENV) bench,harden
 
 .PHONY: toolchain
 toolchain:
@@ -136,3 +164,9 @@ $(GOFUMPT): | toolchain
 $(STATICCHECK): | toolchain
 	@$(STEP) get-staticcheck env GOBIN="$(CURDIR)/$(@D)" \
 		$(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+$(TOXIPROXY): | toolchain
+	@$(STEP) get-toxiproxy env GOBIN="$(CURDIR)/$(@D)" \
+		$(GO) install github.com/Shopify/toxiproxy/v2/cmd/server@$(TOXIPROXY_VERSION)
+$(GOVULNCHECK): | toolchain
+	@$(STEP) get-govulncheck env GOBIN="$(CURDIR)/$(@D)" \
+		$(GO) install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)

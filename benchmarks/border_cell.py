@@ -2,9 +2,7 @@
 
 ``empty``: CPU time from submit to result of an operation that does nothing in Go, and of a bare future for comparison.
 
-``delay``: how late the event loop is. Another process (:func:`ping`) writes the time to a socket about once a
-millisecond; the loop reads it and notes the difference. A timer of the loop would not do: uvloop rounds timers to
-milliseconds, and a callback chain that spins would itself take a core from those it shares the machine with.
+``delay``: how late the event loop is (:mod:`loop_delay`).
 """
 
 from __future__ import annotations
@@ -13,23 +11,20 @@ import argparse
 import asyncio
 import json
 import os
-import random
 import socket
-import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import loop_delay
 import peers
 from core_hooks import CoreHooks
 from processes import cpu_seconds
 from scenarios import REQUEST_HEADERS
 from suites import SuiteSkippedError
 
-_STAMP = struct.Struct("=q")
 BURNERS = 2
 
 
@@ -70,41 +65,20 @@ async def empty(concurrency: int, seconds: float) -> dict[str, float]:
     }
 
 
-def ping(descriptor: int, seconds: float) -> None:
-    """Write the time to a socket every 0.5 to 1.5 ms; at random, so as not to fall in step with anything."""
-    out = socket.socket(fileno=descriptor)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        time.sleep(random.uniform(0.0005, 0.0015))
-        out.send(_STAMP.pack(time.monotonic_ns()))
-
-
 async def _delays(seconds: float) -> list[float]:
     """Delays of the running loop, in microseconds."""
-    loop = asyncio.get_running_loop()
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    here.setblocking(False)
-    delays: list[float] = []
-
-    def read() -> None:
-        try:
-            while True:
-                stamp = here.recv(_STAMP.size)
-                delays.append((time.monotonic_ns() - _STAMP.unpack(stamp)[0]) / 1e3)
-        except BlockingIOError:
-            return
-
     with here, there:
-        command = [sys.executable, __file__, "ping", "--descriptor", str(there.fileno()), "--seconds", str(seconds * 2)]
+        command = loop_delay.command(seconds * 2, descriptor=there.fileno())
         pinger = subprocess.Popen(command, pass_fds=[there.fileno()])  # noqa: ASYNC220 - before anything is measured
-        loop.add_reader(here.fileno(), read)
+        delays = loop_delay.Delays(asyncio.get_running_loop(), here)
         try:
             await asyncio.sleep(seconds)
         finally:
-            loop.remove_reader(here.fileno())
+            delays.close()
             pinger.kill()
             pinger.wait()
-    return delays
+    return delays.seen
 
 
 def _lower_other_threads() -> None:
@@ -139,31 +113,26 @@ async def delay(base_url: str, concurrency: int, burning: str, low: bool, second
                 spin = [sys.executable, "-c", f"import os; os.nice({19 if low else 0})\nwhile True: pass"]
                 others = [subprocess.Popen(spin) for _ in range(BURNERS)]  # noqa: ASYNC220 - as above
             await asyncio.sleep(0.3)
-            delays = sorted(await _delays(seconds))
+            delays = await _delays(seconds)
             stop = True
     finally:
         for other in others:
             other.kill()
             other.wait()
         await client.close()
-    n = len(delays)
-    return {"samples": n, "p50_us": delays[n // 2], "p99_us": delays[n * 99 // 100], "max_us": delays[-1]}
+    return loop_delay.figures(delays)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["empty", "delay", "ping"])
+    parser.add_argument("what", choices=["empty", "delay"])
     parser.add_argument("--loop", choices=["uvloop", "asyncio"], default="uvloop")
     parser.add_argument("--concurrency", type=int, default=1)
     parser.add_argument("--burning", choices=["in Go", "elsewhere", "nothing"], default="nothing")
     parser.add_argument("--low-priority", action="store_true", help="for what burns")
     parser.add_argument("--base-url", default="")
-    parser.add_argument("--descriptor", type=int, default=-1)
     parser.add_argument("--seconds", type=float, default=2.0)
     args = parser.parse_args()
-    if args.what == "ping":
-        ping(args.descriptor, args.seconds)
-        return
     if args.loop == "uvloop":
         import uvloop
 

@@ -26,6 +26,8 @@ FLOOR = "Go loop"
 CORE = "Go loop on core/h1"
 _GO_LOOPS = (FLOOR, CORE)
 
+_QUICK_CLIENTS = ("velithon-proxy", "wreq", "pyreqwest", "aiohttp")
+
 Round = dict[str, dict[str, float]]
 
 
@@ -48,7 +50,7 @@ class Plan:
 
 def run(request: Request) -> dict[str, Any]:
     """The suite: all scenarios that were asked for, as the content of a result file."""
-    plan = Plan(generations=2, window=0.5, other_cores=float("inf")) if request.quick else Plan()
+    plan = Plan(generations=1, rounds=2, window=0.4, other_cores=float("inf")) if request.quick else Plan()
     plan = replace(
         plan,
         generations=request.generations or plan.generations,
@@ -65,8 +67,9 @@ def run(request: Request) -> dict[str, Any]:
 
 def _clients_for(scenario: Scenario, quick: bool) -> list[str]:
     """Those that are measured when none are asked for by name."""
-    slow = scenario.slow_clients and not quick
-    return [*(name for name, entry in peers.CLIENTS.items() if slow or not entry.slow), *_GO_LOOPS]
+    if quick:
+        return [*_QUICK_CLIENTS, FLOOR]
+    return [*(name for name, entry in peers.CLIENTS.items() if scenario.slow_clients or not entry.slow), *_GO_LOOPS]
 
 
 def _command(client: str, scenario: Scenario, upstream: Upstream) -> list[str]:

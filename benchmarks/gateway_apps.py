@@ -1,16 +1,19 @@
 """The applications of the gateway comparison; a server imports the one that APP names. UPSTREAM is the upstream.
 
-All forward everything to one upstream (Velithon's own gateway to the same one twice: with one it answers 502).
+All forward everything to one upstream (Velithon's own gateway to the same one twice: with one it answers 502; ours
+to several where UPSTREAM is a list with commas).
 The peers are written as their authors recommend it, without loss where they can: duplicates kept, the body
 streamed, fields of the connection left out, nothing decompressed.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
 UPSTREAM = os.environ["UPSTREAM"]
+TARGETS = UPSTREAM.split(",")
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
      "upgrade", "host", "content-length"}
@@ -23,9 +26,14 @@ async def rsgi_empty(_: Any, protocol: Any) -> None:
 
 
 def rsgi_ours() -> Any:
-    from velithon_proxy import ProxyMiddleware
+    """Ours; OPTIONS may hold arguments in JSON, and in ``retry_statuses`` those that are a reason to try again."""
+    from velithon_proxy import ProxyMiddleware, Retry
 
-    return ProxyMiddleware(UPSTREAM, status_endpoint="/-/status")
+    options = json.loads(os.environ.get("OPTIONS") or "{}")
+    statuses = options.pop("retry_statuses", None)
+    if statuses:
+        options["retry"] = Retry(statuses=statuses)
+    return ProxyMiddleware(TARGETS, status_endpoint="/-/status", **options)
 
 
 def rsgi_pyreqwest() -> Any:
@@ -72,10 +80,7 @@ def velithon_gateway() -> Any:
     return _quiet(Velithon(routes=[GatewayRoute("/{path:path}", targets=[UPSTREAM, same])]))
 
 
-def asgi_ours() -> Any:
-    from velithon_proxy import ProxyMiddleware
-
-    return ProxyMiddleware(UPSTREAM, status_endpoint="/-/status")
+asgi_ours = rsgi_ours
 
 
 def asgi_aiohttp() -> Any:
@@ -142,6 +147,38 @@ def fastapi_proxy_lib() -> Any:
     return reverse_http_app(base_url=UPSTREAM + "/")
 
 
+def fastapi_reverse_proxy() -> Any:
+    import contextlib
+
+    from fastapi import FastAPI, Request
+    from fastapi_reverse_proxy import Proxy, proxy_pass
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Any) -> Any:
+        async with Proxy(app):
+            yield
+
+    app = FastAPI(lifespan=lifespan)
+
+    async def forward(request: Any) -> Any:
+        return await proxy_pass(request, UPSTREAM)
+
+    forward.__annotations__["request"] = Request
+    app.add_api_route("/{path:path}", forward, methods=["GET", "POST", "PUT", "DELETE"])
+    return app
+
+
+def asgi_asgiproxy() -> Any:
+    from asgiproxy.__main__ import make_app
+
+    return make_app(UPSTREAM)[0]
+
+
 app: Any = globals()[os.environ["APP"]]
 if os.environ["APP"] != "rsgi_empty":
     app = app()
+if path := os.environ.get("LOOP_DELAY"):
+    import loop_delay
+
+    rsgi = os.environ["SERVER"] == "rsgi"
+    app = loop_delay.ProbedRSGI(app, path) if rsgi else loop_delay.probed_asgi(app, path)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gateway_clients as clients
-from gateways import GATEWAYS, Server
+from gateway_servers import GATEWAYS, Server
 from programs import Upstream
 from suites import Request
 

@@ -1,133 +1,36 @@
 """Compare gateways: what one forwarded request costs a server process with ours, and with what people use instead.
 
-For one scenario each gateway gets a fresh server with one worker (gateway_apps.py) and a driver of its own, the bare Go
-loop, which keeps so many requests in flight and ends with an error at the first answer that is not 200. As with the
-clients, each is measured for one short window per round, in an order that shifts, and ratios are taken within a round.
+For one scenario each gateway gets a fresh server with one worker (gateway_servers.py) and a driver of its own, the
+bare Go loop, which keeps so many requests in flight and ends with an error at the first answer that is not 200. As
+with the clients, each is measured for one short window per round, in an order that shifts, and ratios are taken
+within a round.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import socket
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-from processes import cpu_seconds_of, processes_of_session
-from programs import BENCHMARKS, Upstream, Worker, WorkerError, build
+from gateway_servers import GATEWAYS, Gateway, Server, versions
+from programs import Upstream, Worker, WorkerError, build
 from suites import Request, Step
 
-_PYTHON = [sys.executable, "-m"]
-_GRANIAN = [*_PYTHON, "granian", "--loop", "uvloop", "--workers", "1", "--log-level", "warning",
-            "--http1-header-read-timeout", "60000"]  # fmt: skip
-_UVICORN = [*_PYTHON, "uvicorn", "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-proxy-headers",
-            "--timeout-keep-alive", "300"]  # fmt: skip
-SERVERS = {
-    "rsgi": [*_GRANIAN, "--interface", "rsgi"],
-    "asgi": [*_GRANIAN, "--interface", "asgi"],
-    "uvicorn": [*_UVICORN, "--log-level", "warning"],
-}
-
-
-@dataclass(frozen=True)
-class Gateway:
-    """One row: a server, and an application of gateway_apps.py."""
-
-    server: str
-    app: str
-
-
-GATEWAYS = {
-    "RSGI, empty handler": Gateway("rsgi", "rsgi_empty"),
-    "RSGI, ours": Gateway("rsgi", "rsgi_ours"),
-    "RSGI, pyreqwest": Gateway("rsgi", "rsgi_pyreqwest"),
-    "Velithon, ours": Gateway("rsgi", "velithon_ours"),
-    "Velithon, GatewayRoute": Gateway("rsgi", "velithon_gateway"),
-    "Granian ASGI, ours": Gateway("asgi", "asgi_ours"),
-    "Granian ASGI, aiohttp": Gateway("asgi", "asgi_aiohttp"),
-    "uvicorn, ours": Gateway("uvicorn", "asgi_ours"),
-    "uvicorn, aiohttp": Gateway("uvicorn", "asgi_aiohttp"),
-    "FastAPI on uvicorn, ours": Gateway("uvicorn", "fastapi_ours"),
-    "FastAPI on uvicorn, fastapi-proxy-lib": Gateway("uvicorn", "fastapi_proxy_lib"),
-}
 CONCURRENCIES = (1, 64, 512)
-
-_START_LIMIT = 30.0
+QUICK = ("RSGI, ours", "RSGI, pyreqwest", "Velithon, ours", "Velithon, GatewayRoute", "uvicorn, ours",
+         "uvicorn, aiohttp")  # fmt: skip
 _HEADERS = ("accept:application/json", "user-agent:velithon-proxy-benchmark/1", "x-request-id:7b0f3c1e9a5d4f62",
             "authorization:Bearer 0123456789abcdef0123456789abcdef", "cookie:session=0123456789abcdef")  # fmt: skip
 
 Round = dict[str, dict[str, float]]
 
 
-class Server:
-    """A server process with its workers. Use as a context manager."""
-
-    def __init__(self, gateway: Gateway, upstream: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self._process = subprocess.Popen(
-            [*SERVERS[gateway.server], "--host", "127.0.0.1", "--port", str(self.port), "gateway_apps:app"],
-            cwd=BENCHMARKS,
-            env={**os.environ, "UPSTREAM": upstream, "APP": gateway.app},
-            start_new_session=True,
-        )
-        end = time.monotonic() + _START_LIMIT
-        while not self._listens():
-            if time.monotonic() > end or self._process.poll() is not None:
-                self.close()
-                raise WorkerError(f"the server of {gateway.app} did not start")
-            time.sleep(0.05)
-
-    def _listens(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-        except OSError:
-            return False
-        return True
-
-    @property
-    def pids(self) -> list[int]:
-        """The processes of the server, workers included."""
-        return processes_of_session(self._process.pid)
-
-    def cpu_seconds(self) -> float:
-        """User and system time of the server and its workers so far."""
-        return sum(map(cpu_seconds_of, self.pids))
-
-    @property
-    def leader(self) -> int:
-        """The process that was started; its workers have others."""
-        return self._process.pid
-
-    def ended(self, seconds: float) -> bool:
-        """Wait until the server has ended."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(seconds)
-        return self._process.poll() is not None
-
-    def close(self) -> None:
-        """End all of its processes."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
 @contextlib.contextmanager
-def _driven(gateway: Gateway, upstream: Upstream, concurrency: int) -> Iterator[tuple[Server, Worker]]:
-    with Server(gateway, upstream.base_url) as server:
+def driven(gateway: Gateway, upstream: Upstream, concurrency: int, delay_path: str = ""
+           ) -> Iterator[tuple[Server, Worker]]:  # fmt: skip
+    """A server and a driver of its own that keeps so many requests in flight."""
+    with Server(gateway, upstream.base_url, delay_path) as server:
         command = [str(build("goloop")), "-address", f"127.0.0.1:{server.port}", "-c", str(concurrency)]
         for line in _HEADERS:
             command += ["-header", line]
@@ -149,6 +52,7 @@ def _window(server: Server, driver: Worker, seconds: float) -> dict[str, float]:
         "rate": window["rate"],
         "p50_us": window["p50_us"],
         "p99_us": window["p99_us"],
+        "rss_kb": server.rss_kb(),
     }
 
 
@@ -163,7 +67,7 @@ def run_concurrency(names: list[str], concurrency: int, generations: int, rounds
             for name in names:
                 step(f"c={concurrency}, processes {generation + 1}: starting {name}")
                 try:
-                    running[name] = stack.enter_context(_driven(GATEWAYS[name], upstream, concurrency))
+                    running[name] = stack.enter_context(driven(GATEWAYS[name], upstream, concurrency))
                 except WorkerError as error:
                     outcome["skipped"][name] = str(error)
             for turn in range(rounds):
@@ -186,11 +90,14 @@ def run(request: Request) -> dict[str, Any]:
     generations = request.generations or (1 if request.quick else 3)
     rounds = request.rounds or (2 if request.quick else 3)
     seconds = request.window or (0.7 if request.quick else 1.0)
-    names = [name for name in GATEWAYS if not request.clients or name in request.clients]
+    quick = request.quick and not request.clients
+    names = [name for name in (QUICK if quick else GATEWAYS) if not request.clients or name in request.clients]
     return {
+        "versions": versions(),
         "window_seconds": seconds,
         "concurrencies": {
-            str(c): run_concurrency(names, c, generations, rounds, seconds, request.step) for c in CONCURRENCIES
+            str(c): run_concurrency(names, c, generations, rounds, seconds, request.step)
+            for c in ((64,) if quick else CONCURRENCIES)
         },
     }
 

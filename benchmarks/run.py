@@ -1,7 +1,8 @@
 """Run the benchmarks and print their tables.
 
-A full run takes about 37 minutes; it writes benchmarks/results/*.json and benchmarks/results.md. A quick run takes
-about six minutes and, like any run limited to some scenarios or clients, leaves those files alone.
+A full run takes about 90 minutes; it writes benchmarks/results/*.json and renders benchmarks/results.md, the figures in
+README.md and docs/, and the plots. A quick run takes less than two minutes and, like any run limited to some
+scenarios or clients, leaves those files alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import client_matrix
-import gateways
+import gateway_servers
 import peers
 import render
 import result_files
@@ -27,6 +28,7 @@ from suites import Request, SuiteSkippedError, progress_line
 SUITES = {
     "clients": "client_matrix",
     "gateways": "gateways",
+    "gateway-open": "gateway_open",
     "gateway-load": "gateway_load",
     "streams": "streams",
     "load": "load",
@@ -34,7 +36,9 @@ SUITES = {
     "border": "border",
     "import": "import_cost",
     "leaks": "leaks",
+    "conformance": "conformance",
 }
+QUICK_SUITES = ["clients", "gateways", "gateway-open", "import"]
 
 
 def _names(allowed: list[str]) -> Callable[[str], list[str]]:
@@ -70,20 +74,22 @@ def _positive(text: str) -> float:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    clients = [*peers.CLIENTS, client_matrix.FLOOR, client_matrix.CORE, *gateways.GATEWAYS]
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, fewer scenarios")
-    parser.add_argument("--only", type=_names(list(SUITES)), metavar="SUITES", default=list(SUITES),
-                        help=f"some of: {', '.join(SUITES)}")  # fmt: skip
+    clients = [*peers.CLIENTS, client_matrix.FLOOR, client_matrix.CORE, *gateway_servers.GATEWAYS]
+    parser.add_argument("--quick", action="store_true", help="fewer suites, scenarios, clients and rounds")
+    parser.add_argument("--only", type=_names(list(SUITES)), metavar="SUITES",
+                        help=f"some of: {', '.join(SUITES)}; a quick run has {', '.join(QUICK_SUITES)}")  # fmt: skip
     parser.add_argument("--scenarios", type=_names(list(SCENARIOS)), metavar="NAMES", default=[],
                         help=f"for the suite `clients`, some of: {', '.join(SCENARIOS)}")  # fmt: skip
     parser.add_argument("--clients", type=_names(clients), metavar="NAMES", default=[],
                         help=f"for the suites with peers, some of: {'; '.join(clients)}")  # fmt: skip
-    parser.add_argument("--generations", type=_count, help="how often each client is started (3, quick 2)")
-    parser.add_argument("--rounds", type=_count, help="rounds measured with the same processes (3)")
+    parser.add_argument("--generations", type=_count, help="how often each client is started (3, quick 1)")
+    parser.add_argument("--rounds", type=_count, help="rounds measured with the same processes (3, quick 2)")
     parser.add_argument("--window", type=_positive, help="seconds counted per client and round (0.6, quick 0.5)")
     parser.add_argument("--results", type=Path, metavar="FOLDER", help="where to write the result files")
     parser.add_argument("--check", action="store_true", help="end with status 1 when a target is missed")
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.only = args.only or (QUICK_SUITES if args.quick else list(SUITES))
+    return args
 
 
 def main() -> int:
@@ -105,7 +111,7 @@ def main() -> int:
         console.print(f"[dim]{suite}: {path}")
     missed = render.show(console, folder, args.only)
     if folder == result_files.RESULTS:
-        render.write_markdown(BENCHMARKS / "results.md", folder)
+        render.write(folder)
     return 1 if args.check and missed else 0
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import client_matrix
 import gateway_load
+import gateway_open
 import gateways
 import result_files
 
@@ -66,27 +67,29 @@ def _rounds(clients: dict[str, Any], scenario: str) -> list[client_matrix.Round]
 
 def _clients(data: dict[str, Any]) -> list[Verdict]:
     return [
-        _against_best_peer(data, "get-100b-c1", "cpu_us", 0.9, "GET 100 B, c=1, CPU"),
-        _against_best_peer(data, "get-100b-c1", "p50_us", 0.9, "GET 100 B, c=1, latency p50"),
-        _against_best_peer(data, "get-100b-c64", "cpu_us", 0.65, "GET 100 B, c=64, CPU"),
-        _against_floor(data, "get-100b-c64", 1.6, "GET 100 B, c=64, CPU"),
-        _against_best_peer(data, "get-100b-c512", "cpu_us", 0.65, "GET 100 B, c=512, CPU"),
-        _against_floor(data, "get-100b-c512", 1.6, "GET 100 B, c=512, CPU"),
+        _against_best_peer(data, "get-100b-c1", "cpu_us", 0.8, "GET 100 B, c=1, CPU"),
+        _against_best_peer(data, "get-100b-c1", "p50_us", 0.8, "GET 100 B, c=1, latency p50"),
+        _against_best_peer(data, "get-100b-c64", "cpu_us", 0.60, "GET 100 B, c=64, CPU"),
+        _against_floor(data, "get-100b-c64", 1.45, "GET 100 B, c=64, CPU"),
+        _against_best_peer(data, "get-100b-c512", "cpu_us", 0.60, "GET 100 B, c=512, CPU"),
+        _against_floor(data, "get-100b-c512", 1.45, "GET 100 B, c=512, CPU"),
         _against_best_peer(data, "get-10k-c64", "cpu_us", 0.75, "GET 10 KB, c=64, CPU"),
         _against_best_peer(data, "get-100b-c1-tls", "cpu_us", 0.85, "GET 100 B over TLS, c=1, CPU"),
         _against_best_peer(data, "get-100b-c64-tls", "cpu_us", 0.85, "GET 100 B over TLS, c=64, CPU"),
         *(_core_against_floor(data, f"get-100b-c{c}", 0.8, f"Go alone, GET 100 B, c={c}, CPU") for c in (1, 64, 512)),
-        _against_best_peer(data, "get-1m-c8", "cpu_us", 0.8, "GET 1 MB, c=8, CPU"),
-        _against_best_peer(data, "post-1m-c8", "cpu_us", 0.8, "POST 1 MB, c=8, CPU"),
+        _against_best_peer(data, "get-1m-c8", "cpu_us", 0.75, "GET 1 MB, c=8, CPU"),
+        _against_best_peer(data, "post-1m-c8", "cpu_us", 0.75, "POST 1 MB, c=8, CPU"),
+        _against_best_peer(data, "get-1m-c8-stream", "cpu_us", 1.0, "GET 1 MB as a stream, c=8, CPU"),
+        _against_best_peer(data, "post-1m-c8-stream", "cpu_us", 1.0, "POST 1 MB as a stream, c=8, CPU"),
     ]
 
 
 _GATEWAY_LIMITS = [
-    ("Velithon, ours", "Velithon, GatewayRoute", 0.30),
-    ("Velithon, ours", "RSGI, empty handler", 2.4),
-    ("RSGI, ours", "RSGI, pyreqwest", 0.75),
-    ("Granian ASGI, ours", "Granian ASGI, aiohttp", 0.65),
-    ("uvicorn, ours", "uvicorn, aiohttp", 0.65),
+    ("Velithon, ours", "Velithon, GatewayRoute", 0.27),
+    ("Velithon, ours", "RSGI, empty handler", 2.2),
+    ("RSGI, ours", "RSGI, pyreqwest", 0.7),
+    ("Granian ASGI, ours", "Granian ASGI, aiohttp", 0.6),
+    ("uvicorn, ours", "uvicorn, aiohttp", 0.6),
     ("FastAPI on uvicorn, ours", "FastAPI on uvicorn, fastapi-proxy-lib", 0.15),
 ]
 
@@ -97,6 +100,14 @@ def _gateways(data: dict[str, Any]) -> list[Verdict]:
         for name, other, limit in _GATEWAY_LIMITS
         for c in gateways.CONCURRENCIES
     ]
+
+
+def _gateway_open(data: dict[str, Any]) -> list[Verdict]:
+    return [
+        Verdict(f"{name}, event-loop delay p99 at half load", 2000,
+                gateway_open.median(data, name, gateway_open.HALF, "loop_p99_us"), "us")
+        for name in ("RSGI, ours", "Velithon, ours", "Granian ASGI, ours", "uvicorn, ours")
+    ]  # fmt: skip
 
 
 def _gateway_load(data: dict[str, Any]) -> list[Verdict]:
@@ -212,6 +223,7 @@ def _chaos(data: dict[str, Any]) -> list[Verdict]:
 _BY_SUITE: dict[str, Callable[[dict[str, Any]], list[Verdict]]] = {
     "clients": _clients,
     "gateways": _gateways,
+    "gateway-open": _gateway_open,
     "gateway-load": _gateway_load,
     "streams": _streams,
     "load": _load,
@@ -224,4 +236,9 @@ _BY_SUITE: dict[str, Callable[[dict[str, Any]], list[Verdict]]] = {
 
 def verdicts(folder: Path, suites: Iterable[str] = tuple(_BY_SUITE)) -> list[Verdict]:
     """Every promise of `suites` against the result files in `folder`."""
-    return [verdict for suite in suites for verdict in _BY_SUITE[suite](result_files.load(folder, suite) or {})]
+    return [
+        verdict
+        for suite in suites
+        if suite in _BY_SUITE
+        for verdict in _BY_SUITE[suite](result_files.load(folder, suite) or {})
+    ]

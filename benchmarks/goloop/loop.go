@@ -47,7 +47,7 @@ func newLoop(opt options) *loop {
 		opt: opt,
 		client: &fasthttp.HostClient{
 			Addr:                          opt.address,
-			MaxConns:                      opt.concurrency + 8,
+			MaxConns:                      max(opt.concurrency, openWorkers) + 8,
 			MaxIdleConnDuration:           5 * time.Minute,
 			DisableHeaderNamesNormalizing: true,
 			NoDefaultUserAgentHeader:      true,
@@ -57,19 +57,27 @@ func newLoop(opt options) *loop {
 	}
 }
 
-// window starts the workers, lets them run for ramp, counts for d and stops them. Requests are in flight at both ends
-// of the counted time, so that neither start nor end shows in it.
+// worker sends requests until it is told to stop and returns the latencies of those that were counted.
+type worker func() ([]time.Duration, error)
+
+// window measures a closed loop: each worker sends its next request when its last one is answered.
 func (l *loop) window(ramp, d time.Duration) (result, error) {
+	work := l.work
+	if l.opt.core {
+		work = l.workOnCore
+	}
+	return l.measure(l.opt.concurrency, work, ramp, d)
+}
+
+// measure starts the workers, lets them run for ramp, counts for d and stops them. Requests are in flight at both ends
+// of the counted time, so that neither start nor end shows in it.
+func (l *loop) measure(count int, work worker, ramp, d time.Duration) (result, error) {
 	l.stop.Store(false)
 	l.all.Store(0)
-	perWorker := make([][]time.Duration, l.opt.concurrency)
-	failures := make([]error, l.opt.concurrency)
+	perWorker := make([][]time.Duration, count)
+	failures := make([]error, count)
 	var workers sync.WaitGroup
-	for i := range l.opt.concurrency {
-		work := l.work
-		if l.opt.core {
-			work = l.workOnCore
-		}
+	for i := range count {
 		workers.Go(func() { perWorker[i], failures[i] = work() })
 	}
 	time.Sleep(ramp)
@@ -99,7 +107,9 @@ func (l *loop) window(ramp, d time.Duration) (result, error) {
 		CPU:      microseconds(used.cpu-cpuBefore) / float64(n),
 		Rate:     float64(n) / elapsed.Seconds(),
 		P50:      microseconds(latencies[n/2]),
+		P90:      microseconds(latencies[n*90/100]),
 		P99:      microseconds(latencies[n*99/100]),
+		P999:     microseconds(latencies[n*999/1000]),
 		MaxRSS:   used.maxRSS,
 	}, nil
 }
@@ -112,12 +122,8 @@ func (l *loop) work() ([]time.Duration, error) {
 	for !l.stop.Load() {
 		started := time.Now()
 		l.fill(request)
-		if err := l.client.Do(request, response); err != nil {
+		if err := l.exchange(request, response); err != nil {
 			return nil, err
-		}
-		if response.StatusCode() != fasthttp.StatusOK || len(response.Body()) != l.opt.wantSize {
-			return nil, fmt.Errorf("status %d with %d bytes, want 200 with %d",
-				response.StatusCode(), len(response.Body()), l.opt.wantSize)
 		}
 		l.all.Add(1)
 		if l.counting.Load() {
@@ -125,6 +131,18 @@ func (l *loop) work() ([]time.Duration, error) {
 		}
 	}
 	return latencies, nil
+}
+
+// exchange sends a request that was filled in and checks what comes back.
+func (l *loop) exchange(request *fasthttp.Request, response *fasthttp.Response) error {
+	if err := l.client.Do(request, response); err != nil {
+		return err
+	}
+	if response.StatusCode() != fasthttp.StatusOK || len(response.Body()) != l.opt.wantSize {
+		return fmt.Errorf("status %d with %d bytes, want 200 with %d",
+			response.StatusCode(), len(response.Body()), l.opt.wantSize)
+	}
+	return nil
 }
 
 // fill builds the request anew, as the Python clients must for every call.

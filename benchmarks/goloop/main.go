@@ -2,7 +2,8 @@
 // loop on fasthttp.HostClient.Do, with no Python and no border.
 //
 // It speaks the protocol of benchmarks/client_cell.py: print one line when warm, then for every number of seconds read
-// from standard input measure a window of that length and print it as one line of JSON; the end of the input ends it.
+// from standard input measure a window of that length and print it as one line of JSON; the end of the input ends it. A
+// second number is a rate in requests per second: the window is then an open loop (open.go).
 //
 // With -core the same requests go over the transport of the core, driven from Go.
 //
@@ -31,7 +32,9 @@ type result struct {
 	CPU      float64 `json:"cpu_us"`
 	Rate     float64 `json:"rate"`
 	P50      float64 `json:"p50_us"`
+	P90      float64 `json:"p90_us"`
 	P99      float64 `json:"p99_us"`
+	P999     float64 `json:"p999_us"`
 	MaxRSS   int64   `json:"max_rss_kb"`
 }
 
@@ -52,11 +55,15 @@ func main() {
 	}
 	orders := bufio.NewScanner(os.Stdin)
 	for orders.Scan() {
-		seconds, err := strconv.ParseFloat(orders.Text(), 64)
-		if err != nil || seconds <= 0 {
-			log.Fatalf("goloop: want a positive number of seconds on standard input, got %q", orders.Text())
+		seconds, rate, err := parseOrder(orders.Text())
+		if err != nil {
+			log.Fatalf("goloop: %v", err)
 		}
-		measured, err := l.window(opt.ramp, time.Duration(seconds*float64(time.Second)))
+		measure := l.window
+		if rate > 0 {
+			measure = func(ramp, d time.Duration) (result, error) { return l.openWindow(rate, ramp, d) }
+		}
+		measured, err := measure(opt.ramp, time.Duration(seconds*float64(time.Second)))
 		if err != nil {
 			log.Fatalf("goloop: %v", err)
 		}
@@ -64,6 +71,21 @@ func main() {
 			log.Fatalf("goloop: %v", err)
 		}
 	}
+}
+
+// parseOrder reads "seconds" or "seconds rate".
+func parseOrder(line string) (seconds, rate float64, err error) {
+	words := strings.Fields(line)
+	if len(words) < 1 || len(words) > 2 {
+		return 0, 0, fmt.Errorf("want seconds, or seconds and a rate, on standard input, got %q", line)
+	}
+	numbers := [2]float64{}
+	for i, word := range words {
+		if numbers[i], err = strconv.ParseFloat(word, 64); err != nil || numbers[i] <= 0 {
+			return 0, 0, fmt.Errorf("want positive numbers on standard input, got %q", line)
+		}
+	}
+	return numbers[0], numbers[1], nil
 }
 
 func parseFlags() (options, error) {

@@ -5,6 +5,7 @@
 //	GET  /10k      10 KiB
 //	GET  /1m       1 MiB
 //	GET  /stream   as many bytes as the parameter bytes says, as a stream
+//	     /echo     the request's body, or as many bytes of its X-Id over and over as the parameter bytes says; with its X-Id
 //	POST /sink     reads the whole body, answers with its length in decimal
 //	GET  /counters JSON: connections accepted and requests answered so far
 //
@@ -75,6 +76,8 @@ func (s *server) serve(ctx *fasthttp.RequestCtx) {
 		size := ctx.QueryArgs().GetUintOrZero("bytes")
 		ctx.Response.Header.Set("Content-Type", "application/octet-stream")
 		ctx.Response.SetBodyStream(io.LimitReader(endless{}, int64(size)), size)
+	case "/echo":
+		echo(ctx)
 	case "/sink":
 		s.sink(ctx)
 	case "/counters":
@@ -83,6 +86,17 @@ func (s *server) serve(ctx *fasthttp.RequestCtx) {
 	default:
 		ctx.Error("no such path", fasthttp.StatusNotFound)
 	}
+}
+
+// echo answers so that a client can tell its own answer from any other.
+func echo(ctx *fasthttp.RequestCtx) {
+	id := ctx.Request.Header.Peek("X-Id")
+	body := bytes.Clone(ctx.Request.Body())
+	if size := ctx.QueryArgs().GetUintOrZero("bytes"); size > 0 && len(id) > 0 {
+		body = bytes.Repeat(id, size/len(id)+1)[:size]
+	}
+	ctx.Response.Header.SetBytesV("X-Id", id)
+	ctx.Response.SetBody(body)
 }
 
 // sink reads the body as it arrives: collecting it first would cost the shared machine a second megabyte per request.

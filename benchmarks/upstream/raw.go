@@ -21,6 +21,7 @@ import (
 //	/large?id=N            a body of 8 MB, as fast as it is taken
 //	/events?id=N           an event each 100 ms, with the Unix time in nanoseconds
 //	/late?id=N&ms=MS       an answer after so many milliseconds
+//	/short?id=N            a body of 100 bytes that ends after ten
 //	/brief?id=N&keep=US    an answer; the connection closes once it has been idle for so many microseconds
 //	/closed                JSON: id to the Unix time in nanoseconds at which the server saw its connection end
 //	/seen                  JSON: id to how often a request with it has arrived, for /brief and /late
@@ -130,6 +131,9 @@ func (s *rawServer) hold(conn net.Conn, reader *bufio.Reader, path, id string) {
 				_, _ = fmt.Fprintf(conn, "%x\r\n%s\r\n", len(event), event)
 			}
 		}
+	case "/short":
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly these")
+		return
 	case "/large":
 		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size+1) // it never ends
 		for left := size; left > 0; left -= len(large) {

@@ -39,6 +39,7 @@ func TestEachRule(t *testing.T) {
 		{"core uses cgo", "core/a.go", "package core\nimport \"C\"", []string{"pure Go"}},
 		{"unsafe where it has a reason", "core/h1/socket_linux.go", "package h1\nimport \"unsafe\"", nil},
 		{"core uses unsafe", "core/h1/a.go", "package h1\nimport \"unsafe\"", []string{"business of capi"}},
+		{"capi uses unsafe elsewhere", "capi/task.go", "package main\nimport \"unsafe\"", []string{"listed with a reason"}},
 		{"core reads the environment", "core/a.go", "package core\nimport \"os\"\nvar x = os.Getenv(\"X\")", []string{"core/a.go:3: os.Getenv"}},
 		{"under another name", "core/a.go", "package core\nimport sys \"os\"\nfunc f() { sys.Exit(1) }", []string{"sys.Exit"}},
 		{"by a dot import", "core/a.go", "package core\nimport . \"os\"\nfunc f() { Exit(1) }", []string{"must not import os with a dot"}},

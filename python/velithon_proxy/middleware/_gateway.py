@@ -333,6 +333,8 @@ class Gateway:
             stream = None if whole is not None else response
             if stream is not None:
                 stream._pace(0, 0.0)
+            elif response._upload is not None:  # it was answered before all of it was there: nobody needs the rest
+                await response.aclose()
             rules, rewrites = self._rules, self._rewrites
             if raw and self._transform_response is None and rewrites is None and not rules.changes_responses:
                 raw_lines = rules.raw_response(response._lower_lines())
