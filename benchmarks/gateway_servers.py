@@ -16,7 +16,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from processes import cpu_seconds_of, processes_of_session, rss_kb_of
 from programs import BENCHMARKS, WorkerError, build
@@ -147,10 +147,14 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self._folder = tempfile.TemporaryDirectory(prefix="bench-")
+        self._log: TextIO | None = None
         if gateway.in_python:
             command = [*SERVERS[gateway.server], "--host", "127.0.0.1", "--port", str(self.port), "gateway_apps:app"]
         else:
             command = _native_command(gateway.server, self.port, upstream, Path(self._folder.name))
+        log: Any = None if gateway.in_python else subprocess.DEVNULL
+        if path := os.environ.get("SERVER_LOG"):
+            self._log = log = Path(path).open("a")  # noqa: SIM115 - closed with the server
         # Such as --nofile=256: the server and its workers, nobody else.
         limit = os.environ.get("SERVER_LIMIT")
         self._process = subprocess.Popen(
@@ -161,8 +165,8 @@ class Server:
                 "LOOP_DELAY": delay_path, "OPTIONS": json.dumps(options or {}),
             },
             start_new_session=True,
-            stdout=None if gateway.in_python else subprocess.DEVNULL,
-            stderr=None if gateway.in_python else subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
         )  # fmt: skip
         end = time.monotonic() + _START_LIMIT
         while not self._listens():
@@ -208,6 +212,8 @@ class Server:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._folder.cleanup()
+        if self._log is not None:
+            self._log.close()
 
     def __enter__(self) -> Server:
         return self

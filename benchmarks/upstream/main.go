@@ -90,8 +90,20 @@ func (s *server) serve(ctx *fasthttp.RequestCtx) {
 
 // echo answers so that a client can tell its own answer from any other.
 func echo(ctx *fasthttp.RequestCtx) {
-	id := ctx.Request.Header.Peek("X-Id")
-	body := bytes.Clone(ctx.Request.Body())
+	var id []byte // in whatever case: names are not normalized here
+	for name, value := range ctx.Request.Header.All() {
+		if bytes.EqualFold(name, []byte("x-id")) {
+			id = value
+		}
+	}
+	var body []byte
+	if stream := ctx.RequestBodyStream(); stream != nil {
+		var err error
+		if body, err = io.ReadAll(stream); err != nil {
+			ctx.Error("body cut short", fasthttp.StatusBadRequest)
+			return
+		}
+	}
 	if size := ctx.QueryArgs().GetUintOrZero("bytes"); size > 0 && len(id) > 0 {
 		body = bytes.Repeat(id, size/len(id)+1)[:size]
 	}

@@ -194,6 +194,19 @@ def test_responses_without_a_body(asgi_gateway: GatewayProcess, upstream: Script
         assert (answer.status, answer.values("etag")) == (304, [b"x"])
 
 
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+def test_a_length_without_a_body_does_not_cost_the_connection(
+    asgi_gateway: GatewayProcess, upstream: ScriptedUpstream, status: str
+) -> None:
+    """RFC 9110 section 8.6: a 304 may say how long the 200 would be."""
+    upstream.does(lambda exchange: exchange.send(f"HTTP/1.1 {status}\r\nContent-Length: 5\r\nETag: x\r\n\r\n".encode()))
+    with asgi_gateway.connect() as client:
+        for _ in range(3):
+            client.send(request("GET", "/api/x"))
+            answer = client.answer()
+            assert (answer.status, answer.values("etag")) == (int(status[:3]), [b"x"])
+
+
 def test_failures_are_answered(asgi_gateway: GatewayProcess, upstream: ScriptedUpstream) -> None:
     upstream.does(Exchange.wait_until_left)
     assert_error(asgi_gateway.get("/down/x"), 502)

@@ -13,16 +13,18 @@ import time
 import traceback
 from pathlib import Path
 
-# Servers, drivers and hostile bytes are those of the benchmarks and of the other tests, for this process and its children.
+# Servers, drivers and hostile bytes are those of the benchmarks and of other tests, here and in child processes.
 _ROOT = Path(__file__).resolve().parents[2]
 _FOLDERS = [str(_ROOT / name) for name in ("benchmarks", "tests/chaos", "tests/conformance")]
 sys.path[:0] = _FOLDERS
+_LOG = _ROOT / "benchmarks" / ".build" / "trials.log"
+os.environ["SERVER_LOG"] = str(_LOG)
 os.environ["PYTHONPATH"] = os.pathsep.join([*_FOLDERS, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 import connections  # noqa: E402
 import desync  # noqa: E402
 import fuzz  # noqa: E402
-import leaks  # noqa: E402
+import leftovers  # noqa: E402
 import outages  # noqa: E402
 import relay  # noqa: E402
 import steady  # noqa: E402
@@ -41,7 +43,7 @@ TRIALS = [
     Trial("T7", "all upstreams answer 503, 1,000 requests/s", outages.failing),
     Trial("T8", "all upstreams are down for 10 s", outages.down),
     Trial("T9", "SIGTERM at 300 requests/s, 20 times", connections.stops),
-    Trial("T10", "what requests leave behind that end in five ways", leaks.leaks, CLIENT),
+    Trial("T10", "what requests leave behind that end in five ways", leftovers.leftovers, CLIENT),
     Trial("T11", "200 clients that do not read", connections.slow_readers),
     Trial("T12", "fuzzing", fuzz.fuzz, CLIENT),
     Trial("T13", "a relay that delays, slices, throttles, cuts and resets", relay.relay),
@@ -84,6 +86,8 @@ def main() -> int:
     if unknown:
         parser.error(f"no such row: {', '.join(unknown)}; the rows are {' '.join(names)}")
     console = Console() if sys.stdout.isatty() else Console(width=240)
+    _LOG.parent.mkdir(exist_ok=True)
+    _LOG.write_text("")
     began, failed, count = time.monotonic(), 0, 0
     for trial in TRIALS:
         if args.rows and trial.name not in args.rows:
@@ -93,6 +97,8 @@ def main() -> int:
                 count += 1
                 failed += not _run(trial, server, args.verbose, console)
     minutes = (time.monotonic() - began) / 60
+    if failed:
+        console.print(f"what the servers wrote: {_LOG}")
     console.print(f"{count - failed} of {count} passed in {minutes:.1f} minutes, each at most {SECONDS_MOST:g} s")
     return 1 if failed else 0
 

@@ -187,8 +187,16 @@ def _encoded(lines: Lines | RawLines) -> RawLines:
     return cast("RawLines", lines)
 
 
+def _start(status: int, headers: RawLines) -> dict[str, Any]:
+    if status in (204, 304):
+        # What it would say of another response (RFC 9110 section 8.6), uvicorn takes for a body that is missing: it
+        # would raise and close the connection.
+        headers = [line for line in headers if line[0] != b"content-length"]
+    return {"type": "http.response.start", "status": status, "headers": headers}
+
+
 async def _stream(send: Send, reply: Reply, stream: StreamResponse) -> None:
-    await send({"type": "http.response.start", "status": reply.status, "headers": _encoded(reply.lines)})
+    await send(_start(reply.status, _encoded(reply.lines)))
     now, taken = asyncio.get_running_loop().time, 0
     async for piece in stream.aiter_raw():
         began = now()
@@ -202,5 +210,5 @@ async def _answer(send: Send, status: int, lines: Lines | RawLines, body: bytes)
     headers = _encoded(lines)
     if body and not any(name == b"content-length" for name, _ in headers):
         headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send(_start(status, headers))
     await send({"type": "http.response.body", "body": body})

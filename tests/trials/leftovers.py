@@ -28,7 +28,7 @@ _SLOPE_SECONDS = 40.0
 _IN_FLIGHT = 256
 
 
-def leaks(_: str) -> list[Finding]:
+def leftovers(_: str) -> list[Finding]:
     """At least 100,000 requests that end in five ways, for 52 seconds; memory over the last 40."""
     with Upstream() as upstream:
         command = [sys.executable, __file__, "--address", upstream.address, "--raw", upstream.raw_address]
