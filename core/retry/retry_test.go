@@ -86,9 +86,28 @@ func TestDelays(t *testing.T) {
 	}
 	elsewhere := sent(func(a *Attempt) { a.Sent, a.OtherUpstream = false, true })
 	assert.Zero(t, delay(elsewhere, 1), "another upstream is tried at once")
+	for name, change := range map[string]func(*Attempt){
+		"nothing was sent, and there is no other upstream":  func(a *Attempt) { a.Sent = false },
+		"something was sent, and there is another upstream": func(a *Attempt) { a.OtherUpstream = true },
+	} {
+		assert.Equal(t, 25*time.Millisecond, delay(sent(change), 1), name)
+	}
 	asked := sent(func(a *Attempt) { a.Status, a.RetryAfter, a.HasRetryAfter = 503, 2*time.Second, true })
 	assert.Equal(t, 2*time.Second, delay(asked, 0))
 	assert.Equal(t, 3*time.Second, delay(asked, 1))
+	asked.RetryAfter = policy.MaxRetryAfter
+	assert.Equal(t, policy.MaxRetryAfter, delay(asked, 0), "the longest that is waited for")
+}
+
+// Doubled that often, a delay fits no 64 bits.
+func TestTheDelayOfAVeryLateAttemptIsTheLargest(t *testing.T) {
+	policy := testPolicy()
+	policy.MaxRetries = 1000
+	for _, number := range []int{39, 40, 64, 65, 1000} {
+		a := sent(func(a *Attempt) { a.Number = number })
+		verdict := policy.Judge(a, time.Hour, &Budget{Min: 1}, func() float64 { return 1 })
+		assert.Equal(t, policy.MaxDelay, verdict.Delay, "attempt %d", number)
+	}
 }
 
 func TestTheDeadlineComesFirst(t *testing.T) {
