@@ -289,6 +289,106 @@ func TestSnapshotsTellTheLastFailure(t *testing.T) {
 	assert.True(t, r.Snapshot().LastFailure.IsZero())
 }
 
+// What something else finds to be well is well, unless the breaker has gone on since that began to look.
+func TestRecoverEndsOnlyTheOpeningItHasSeen(t *testing.T) {
+	r := newRig(t)
+	closed := r.Generation()
+	r.fail(1)
+	r.Recover(closed, "found to be well")
+	assert.Equal(t, 1, r.Snapshot().Failures, "a closed one counts on")
+	assert.Equal(t, closed, r.Generation())
+	r.fail(2)
+	r.Recover(closed, "found to be well")
+	assert.Equal(t, Open, r.state(), "it was closed when that began to look")
+	opened := r.Generation()
+	r.Recover(opened, "found to be well")
+	assert.Equal(t, Closed, r.state())
+	assert.Equal(t, "found to be well", r.changes[len(r.changes)-1].Reason)
+	assert.Zero(t, r.Snapshot().Failures)
+
+	r.fail(3)
+	r.advance(time.Minute)
+	r.admit()
+	r.Recover(opened, "found to be well")
+	assert.Equal(t, HalfOpen, r.state(), "it has opened once more since")
+	r.Recover(r.Generation(), "found to be well")
+	assert.Equal(t, Closed, r.state())
+}
+
+func TestOnlyThePermitOfAHalfOpenBreakerProbes(t *testing.T) {
+	var zero Permit
+	assert.False(t, zero.Probing())
+	r := newRig(t)
+	assert.False(t, r.admit().Probing())
+	r.fail(3)
+	r.advance(time.Minute)
+	probe := r.admit()
+	assert.True(t, probe.Probing())
+	probe.Success()
+	assert.False(t, probe.Probing(), "it is over")
+}
+
+// Nobody waits for a breaker that would let a request through now.
+func TestDueSaysWhenTheNextRequestIsLetThrough(t *testing.T) {
+	r := newRig(t, func(s *Settings) { s.MaxProbes = 2 })
+	nobodyWaits := func(why string) {
+		t.Helper()
+		at, waiting := r.Due()
+		assert.False(t, waiting, why)
+		assert.Zero(t, at, why)
+	}
+	nobodyWaits("nothing has failed")
+	r.fail(1)
+	nobodyWaits("too few have failed")
+	r.fail(2)
+	r.advance(time.Minute)
+	r.admit()
+	nobodyWaits("one more may probe")
+	lost := r.clock.now().Add(testSettings().Lease)
+	r.advance(time.Second)
+	r.admit()
+	at, waiting := r.Due()
+	assert.True(t, waiting)
+	assert.Equal(t, lost, at, "the older probe is the first to be lost")
+	assert.False(t, r.Usable(r.clock.now()))
+	r.advance(lost.Sub(r.clock.now()))
+	assert.True(t, r.Usable(r.clock.now()))
+}
+
+// Admit and Success are on the way of every request: while there is nothing to forget they take no lock and ask no clock.
+func TestAQuietBreakerAsksNoClock(t *testing.T) {
+	asked := 0
+	c := newClock()
+	b := New(testSettings(), func() time.Time { asked++; return c.now() }, nil)
+	succeed := func() {
+		var p Permit
+		_, ok := b.Admit(&p)
+		require.True(t, ok)
+		p.Success()
+	}
+	succeed()
+	assert.Zero(t, asked)
+	var p Permit
+	b.Admit(&p)
+	p.Failure("test")
+	succeed()
+	assert.NotZero(t, asked, "it had a failure to forget")
+	asked = 0
+	succeed()
+	assert.Zero(t, asked, "it has forgotten it")
+}
+
+// A window that is too short to be divided counts nothing, as if there were none.
+func TestAWindowWithoutLengthCountsNothing(t *testing.T) {
+	for _, window := range []time.Duration{0, buckets - 1} {
+		r := newRig(t, func(s *Settings) { s.Ratio, s.Window, s.MinSamples = 0.5, window, 1 })
+		r.fail(5)
+		r.admit().Success()
+		assert.Equal(t, Closed, r.state())
+		assert.Zero(t, r.Snapshot().Failures)
+	}
+}
+
 // Every interleaving of many callers: the limit holds, probes never exceed theirs, and it recovers.
 func TestManyCallersAtOnce(t *testing.T) {
 	c := newClock()
