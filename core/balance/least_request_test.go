@@ -94,6 +94,38 @@ func TestASlowMemberGetsFewerRequests(t *testing.T) {
 	require.Greater(t, counts[0], 0)
 }
 
+// Then the draw has decided, which is by weight.
+func TestMembersThatAreEquallyLoadedForTheirWeightsGetTheSharesOfTheirWeights(t *testing.T) {
+	members := membersOf(2, 1)
+	members[0].Active.Store(3)
+	members[1].Active.Store(1)
+	picker := build(t, "least_request", members)
+	requireShares(t, []int{2, 1}, picks(picker, 2, 10_000))
+	counts := make([]int, 2)
+	for range 10_000 {
+		counts[picker.Next(0, []bool{false, false})]++
+	}
+	requireShares(t, []int{2, 1}, counts)
+}
+
+func TestReplacementsAreTheLessLoadedOfTwo(t *testing.T) {
+	for _, busy := range []int{0, 1, 2} {
+		members := equalMembers(3)
+		for i := range members {
+			members[i].Active.Store(1)
+		}
+		members[busy].Active.Store(2)
+		picker := build(t, "least_request", members)
+		for _, gone := range []int{(busy + 1) % 3, (busy + 2) % 3} {
+			tried := make([]bool, 3)
+			tried[gone] = true
+			for range 100 {
+				require.Equal(t, 3-busy-gone, picker.Next(0, tried))
+			}
+		}
+	}
+}
+
 // envoyproxy/envoy#19437: with the weights of a slow start, a new member got nothing on a quiet pool.
 func TestALightIdleMemberIsNotStarvedByHeavyOnes(t *testing.T) {
 	members := membersOf(100, 100, 10)
@@ -101,4 +133,11 @@ func TestALightIdleMemberIsNotStarvedByHeavyOnes(t *testing.T) {
 	members[0].Active.Store(1)
 	members[1].Active.Store(1)
 	require.Greater(t, picks(picker, 3, 10_000)[2], 100)
+	replacements := 0
+	for range 10_000 {
+		if picker.Next(0, []bool{false, true, false}) == 2 {
+			replacements++
+		}
+	}
+	require.Greater(t, replacements, 100)
 }

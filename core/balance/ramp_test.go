@@ -29,6 +29,9 @@ func TestRampPoints(t *testing.T) {
 		{7, 0, full, 70},
 		{3, 0, 0, 300},
 		{3, 0, -1, 300},
+		{3, -1, 0, 300},
+		{3, -2, -1, 300},
+		{361, 1000005000013, 1000005000013, 36100}, // in floating point the quotient is just below
 		{3, math.MinInt64, math.MaxInt64, 30},
 		{MaxTotalWeight / RampUnit, math.MaxInt64 / 2, math.MaxInt64 - 1, MaxTotalWeight / RampUnit * RampUnit / 2},
 	}

@@ -75,6 +75,16 @@ func TestLargeTotalsHoldTheExactSharesToo(t *testing.T) {
 	requireExactWindows(t, picker, members, 9973+4999+1009)
 }
 
+// A schedule of 4096 turns is the longest; beyond it the memory is not worth it.
+func TestSchedulesAreBounded(t *testing.T) {
+	longest := build(t, "weighted", membersOf(4095, 1)).(*weighted)
+	require.Len(t, longest.schedule, 4096)
+	require.Zero(t, longest.stride)
+	longer := build(t, "weighted", membersOf(4096, 1)).(*weighted)
+	require.Nil(t, longer.schedule)
+	require.NotZero(t, longer.stride)
+}
+
 // Smooth means that no member is ever far ahead of its share or behind it. Without a schedule it was 5.2 at most in
 // 3,000 trials; a burst of a whole weight would be thousands.
 func TestTurnsAreSpread(t *testing.T) {
