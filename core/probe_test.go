@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/velithon/velithon-proxy/core/h1"
 )
 
 // quick makes probes come often.
@@ -95,6 +97,93 @@ func TestWhatAProbeAsks(t *testing.T) {
 	assert.Equal(t, "yes", request.Header.Get("X-Probe"))
 	assert.True(t, request.Close)
 	assert.Zero(t, pool.Snapshot().Connections, "a probe uses none of the pool's")
+}
+
+// A probe frames and addresses itself; what else it carries is the caller's.
+func TestTheFieldsThatAProbeMaySet(t *testing.T) {
+	tests := map[string]struct {
+		headers [][]string
+		refused string // or none
+	}{
+		"none":              {nil, ""},
+		"several":           {[][]string{{"X-A", "1"}, {"X-A", "2"}, {"Accept", ""}}, ""},
+		"longer names":      {[][]string{{"X-Host", "1"}, {"Connections", "2"}}, ""},
+		"Host":              {[][]string{{"X-A", "1"}, {"hOST", "a"}}, "hOST is not one"},
+		"Content-Length":    {[][]string{{"Content-Length", "0"}}, "Content-Length is not one"},
+		"Transfer-Encoding": {[][]string{{"transfer-encoding", "chunked"}}, "transfer-encoding is not one"},
+		"Connection":        {[][]string{{"Connection", "keep-alive"}}, "Connection is not one"},
+		"no value":          {[][]string{{"X-A"}}, "[\"X-A\"]"},
+		"two values":        {[][]string{{"X-A", "1", "2"}}, "[\"X-A\" \"1\" \"2\"]"},
+		"nothing":           {[][]string{{}}, "[]"},
+		"no name":           {[][]string{{"", "1"}}, "is not a token"},
+		"a second line":     {[][]string{{"X-A", "1\r\nX-B: 2"}}, "CR, LF"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			config := DefaultConfig()
+			config.HealthURL, config.HealthHost, config.HealthHeaders = "/ready", "status.example:81", test.headers
+			plan, err := config.health()
+			if test.refused != "" {
+				var refusal *ConfigError
+				require.ErrorAs(t, err, &refusal)
+				assert.Equal(t, "health_headers", refusal.Field)
+				assert.Contains(t, refusal.Message, test.refused)
+				return
+			}
+			require.NoError(t, err)
+			want := lines("Host", "status.example:81")
+			for _, header := range test.headers {
+				want = h1.AppendField(want, header[0], header[1])
+			}
+			assert.Equal(t, h1.AppendField(want, "Connection", "close"), plan.request.Fields)
+		})
+	}
+}
+
+func TestTheHostAndTheURLOfAProbe(t *testing.T) {
+	tests := map[string]struct {
+		host, url string
+		target    string // "": each upstream itself
+		path      string
+		refused   string // the field, or none
+	}{
+		"nothing":                {"", "", "", "/", ""},
+		"a path":                 {"", "/ready?a=http://b/c", "", "/ready?a=http://b/c", ""},
+		"a URL":                  {"", "http://other:81/ready/now?x", "other:81", "/ready/now?x", ""},
+		"a URL without a path":   {"", "http://other:81", "other:81", "/", ""},
+		"a host":                 {"status.example", "/", "", "/", ""},
+		"a host with a path":     {"status.example/a", "/", "", "", "health_host"},
+		"a host with a slash":    {"status.example/", "/", "", "", "health_host"},
+		"a host with a blank":    {"a b", "/", "", "", "health_host"},
+		"a URL without a scheme": {"", "other:81/ready", "", "", "health_url"},
+		"a URL without a host":   {"", "http:///ready", "", "", "health_url"},
+		"another scheme":         {"", "ftp://other/ready", "", "", "health_url"},
+		"a path with a blank":    {"", "/a b", "", "", "health_url"},
+		"a URL with a blank":     {"", "http://other/a b", "", "", "health_url"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			config := DefaultConfig()
+			config.HealthHost, config.HealthURL = test.host, test.url
+			plan, err := config.health()
+			if test.refused != "" {
+				var refusal *ConfigError
+				require.ErrorAs(t, err, &refusal)
+				assert.Equal(t, test.refused, refusal.Field)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, test.path, plan.request.Target)
+			if test.target == "" {
+				assert.Nil(t, plan.target)
+			} else {
+				assert.Equal(t, test.target, plan.target.Host)
+			}
+			host, found := plan.request.Fields.Get("host")
+			assert.Equal(t, test.host, string(host))
+			assert.Equal(t, test.host != "", found)
+		})
+	}
 }
 
 func TestAProbeOfAWholeURL(t *testing.T) {
