@@ -78,6 +78,7 @@ func TestRequestsThatMustNotBeSent(t *testing.T) {
 		"DEL in the target":       {Request{Method: "GET", Target: "/\x7f"}, KindInvalidRequest},
 		"non-ASCII target":        {Request{Method: "GET", Target: "/\xc3\xa9"}, KindInvalidRequest},
 		"empty name":              {get("", "x"), KindInvalidHeader},
+		"empty line":              {get("a", "x", "", ""), KindInvalidHeader},
 		"name with a colon":       {get("a:", "x"), KindInvalidHeader},
 		"name with a blank":       {get("a ", "x"), KindInvalidHeader},
 		"non-ASCII name":          {get("\xe9", "x"), KindInvalidHeader},
@@ -142,6 +143,7 @@ func TestTheEdgesOfARequest(t *testing.T) {
 		"Host IPv6, port 1":          {host("[::1]:1"), true},
 		"Host IPv6, port 0":          {host("[::1]:0"), false},
 		"Host IPv6, no colon":        {host("[::1]1"), false},
+		"Host IPv6, no colon but 80": {host("[::1]180"), false},
 		"Host IPv6, text behind it":  {host("[::1]a:1"), false},
 		"Host IPv6, not hexadecimal": {host("[::g]"), false},
 		"Host IPv6, with a zone":     {host("[::1%25a]"), false},
@@ -333,15 +335,14 @@ func FuzzFieldsNeverReadPastTheirEnd(f *testing.F) {
 
 // A line that was cut short, be it by a byte, ends the list.
 func TestFieldsThatAreCutShortEndBefore(t *testing.T) {
-	whole := fieldsOf("a", "1", "bc", "")
-	first := len(fieldsOf("a", "1"))
+	whole := fieldsOf("a", "1", "bc", "", "", "")
+	first, second := len(fieldsOf("a", "1")), len(fieldsOf("a", "1", "bc", ""))
 	for size := range len(whole) + 1 {
 		want := 0
-		if size >= first {
-			want = 1
-		}
-		if size == len(whole) {
-			want = 2
+		for _, end := range []int{first, second, len(whole)} {
+			if size >= end {
+				want++
+			}
 		}
 		got := 0
 		for range whole[:size].All {
