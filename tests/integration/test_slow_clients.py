@@ -94,7 +94,9 @@ def test_a_large_response_that_breaks_off_is_seen_to(gateway: GatewayProcess, up
     upstream.does(script)
     with gateway.connect() as client:
         client.send(request("GET", "/api/large"))
-        received = client.socket.recv(65536)
+        received = b""
+        while not received.endswith(PIECE[:100]):  # a server drops what it has not yet sent of a body that fails
+            received += client.socket.recv(65536)
         upstream.ledger.add("go")
         while data := client.socket.recv(65536):
             received += data

@@ -130,6 +130,8 @@ def test_the_cookies_of_http_2_are_joined_and_others_are_not() -> None:
 class WholeResponse(ProxyResponse):
     """A stream whose body has come with its head."""
 
+    _upload = None
+
     def _take_whole(self) -> bytes:
         return self.body
 

@@ -93,6 +93,8 @@ class Client:
 class WholeResponse(ProxyResponse):
     """A stream whose body has come with its head."""
 
+    _upload = None
+
     def _take_whole(self) -> bytes:
         return self.body
 

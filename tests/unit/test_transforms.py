@@ -13,6 +13,8 @@ from velithon_proxy.middleware._gateway import Admitted, Gateway, Reply
 
 
 class Whole(ProxyResponse):
+    _upload = None
+
     def _take_whole(self) -> bytes:
         return self.body
 
