@@ -22,20 +22,25 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec) {
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    if (type != NULL && PyModule_AddType(module, type) < 0)
+        Py_CLEAR(type);
+    return type;
+}
+
 static int execute(PyObject *module) {
     if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
         PyErr_SetString(PyExc_ImportError, "velithon_proxy works in the main interpreter only: its core exists once per process");
         return -1;
     }
-    if (bridge_load_init() < 0)
+    if (bridge_load_init() < 0 || bridge_resolve_init() < 0 || bridge_fast_path_init() < 0)
         return -1;
-    PyObject *type = PyType_FromModuleAndSpec(module, &bridge_channel_spec, NULL);
-    if (type == NULL)
+    bridge_channel_type = add_type(module, &bridge_channel_spec);
+    PyObject *fast_path = (PyObject *)add_type(module, &bridge_fast_path_spec);
+    if (bridge_channel_type == NULL || fast_path == NULL)
         return -1;
-    int failed = PyModule_AddType(module, (PyTypeObject *)type);
-    Py_DECREF(type);
-    if (failed < 0)
-        return -1;
+    Py_DECREF(fast_path);
     return PyModule_AddIntConstant(module, "ABI_VERSION", VP_ABI_VERSION);
 }
 

@@ -20,12 +20,14 @@ typedef struct bridge_node {
     PyObject *lent[4];  /* owners of method, target, body, and key */
     PyObject *header;   /* owner of fields if they came packed */
     PyObject *direct;   /* the bytes object that node.direct points into */
+    PyObject *fast_path, *scope, *protocol; /* of a request that came by a fast path, until its response is there */
     uint8_t *packed;    /* fields packed here otherwise; kept with the node */
     size_t packed_cap;
     struct bridge_node *next_free;
     int busy;
     int parked;    /* here in the middle of its request, waiting for a read or the end */
     int streaming; /* its head was delivered: what comes is body */
+    int noted;     /* its fast path has told that it is slow */
 } bridge_node;
 
 /* The receiving half of the border for one event loop; it outlives its Python object while requests are in flight. */
@@ -76,12 +78,21 @@ int bridge_resolve_init(void);
 
 /* _bridge_fields.c */
 int bridge_pack_fields(bridge_node *entry, PyObject *headers);
+int bridge_pack_more(bridge_node *entry, PyObject *packed);
+PyObject *bridge_ascii_fields(const char *packed, Py_ssize_t size, PyObject *tail);
 PyObject *bridge_unpack_fields(PyObject *module, PyObject *packed);
 PyObject *bridge_unpack_fields_raw(PyObject *module, PyObject *packed);
 PyObject *bridge_unpack_fields_lower(PyObject *module, PyObject *packed);
 
 /* _bridge_channel.c */
 extern PyType_Spec bridge_channel_spec;
+extern PyTypeObject *bridge_channel_type;
+int bridge_channel_submit(PyObject *self, bridge_node *entry, PyObject *future, PyObject *method, PyObject *target);
 PyObject *bridge_reap(PyObject *module, PyObject *unused);
+
+/* _bridge_fast_path.c */
+extern PyType_Spec bridge_fast_path_spec;
+int bridge_fast_path_init(void);
+int bridge_fast_path_land(bridge_node *entry);
 
 #endif

@@ -1,6 +1,7 @@
 """The C extension: queues between event loops and the core. Everything is called by threads that hold the GIL."""
 
-from asyncio import Future
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable
 from typing import Any, Final, final
 
 ABI_VERSION: Final[int]
@@ -99,3 +100,60 @@ class Channel:
 
     def close(self) -> int:
         """Cancel what is in flight and give the channel up; how many requests the core still holds. Idempotent."""
+
+@final
+class FastPath:
+    """Requests of one gateway on one event loop about which nothing must be decided.
+
+    Made and used by the thread of that loop, while it runs. Arguments: what such requests look like, and what is to be
+    done with the others.
+    """
+
+    def __new__(
+        cls,
+        *,
+        loop: AbstractEventLoop,
+        client: object,
+        bound: object,
+        channel: Channel,
+        pool: int,
+        flags: int,
+        prefix: str,
+        strip: bool,
+        above: str,
+        endpoint: str | None,
+        special: frozenset[str],
+        harmless: frozenset[tuple[str, str]],
+        decided: frozenset[str],
+        own_lines: Callable[[str, str, str], bytes | None],
+        tail: tuple[tuple[str, str], ...],
+        resume: Callable[[Future[int], Any, Any, Any, Any], None],
+        tick: Callable[[], None],
+    ) -> FastPath:
+        """Keep the description.
+
+        Args:
+            loop, channel: of this thread.
+            client, bound: nothing is taken when ``client._bound`` is something else than ``bound``.
+            pool, flags: as for :meth:`Channel.submit`.
+            prefix, strip, above: which paths, percent-decoded, and what is cut off and put in front of them.
+            endpoint: a path that is not forwarded.
+            special: names of fields that mean something; a request with one is left, but for ``host``, ...
+            harmless: ... and for these lines.
+            decided: methods whose requests are left.
+            own_lines: asked once for each ``(client, scheme, host)``: packed lines to add; ``None`` leaves the request.
+            tail: lines to add to responses.
+            resume: called with ``(future, scope, protocol, reply, token)`` when the reply is anything but a small
+                whole response in ASCII: the future is then Python's to resolve. ``reply`` is an exception if the server
+                did not take a response.
+            tick: called when there is a first request to watch over: :meth:`slow` is to be called after a while.
+        """
+
+    def take(self, scope: object, protocol: object, /) -> Future[int] | None:
+        """Forward a request of RSGI and respond to it; a future of the status, or ``None``: then nothing was done."""
+
+    def slow(self, age_ns: int, /) -> tuple[list[tuple[Future[int], Any, int]], bool]:
+        """``(future, protocol, token)`` of requests that have waited for so long, each of them told once.
+
+        And whether there are younger ones; if not, ``tick`` will be called again.
+        """

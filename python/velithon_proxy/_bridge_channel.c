@@ -8,6 +8,8 @@ typedef struct channel_object {
     channel *state; /* NULL once closed */
 } channel_object;
 
+PyTypeObject *bridge_channel_type;
+
 static channel *orphans; /* channels whose loop is gone and whose requests are not */
 
 /* Hands a node to the core. This thread never enters Go on the way of a request: it would wait for a free processor of
@@ -196,10 +198,8 @@ static PyObject *channel_new(PyTypeObject *type, PyObject *args, PyObject *keywo
     Py_XDECREF(bridge_reap(NULL, NULL));
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     channel_object *self = (channel_object *)allocate(type, 0);
-    if (self == NULL || bridge_resolve_init() < 0) {
-        Py_XDECREF((PyObject *)self);
+    if (self == NULL)
         return NULL;
-    }
     self->state = calloc(1, sizeof *self->state);
     if (self->state == NULL || bridge_queue_open(&self->state->queue) < 0) {
         free(self->state);
@@ -321,6 +321,23 @@ static PyObject *channel_submit(PyObject *self, PyObject *const *args, Py_ssize_
         return NULL;
     }
     return hand_over_for(self, entry, args[0]);
+}
+
+/* Starts a request without a body whose fields are packed already. On failure the node stays the caller's. */
+int bridge_channel_submit(PyObject *self, bridge_node *entry, PyObject *future, PyObject *method, PyObject *target) {
+    vp_node *node = &entry->node;
+    node->kind = VP_KIND_REQUEST;
+    node->timeout_ns = 0;
+    node->submitted_ns = vp_now();
+    if (lend_text(entry, 0, &node->method, method, "method") < 0 || lend_text(entry, 1, &node->target, target, "path") < 0 ||
+        lend_body(entry, Py_None) < 0 || lend_key(entry, Py_None) < 0)
+        return -1;
+    channel *state = open_state(self);
+    if (state == NULL)
+        return -1;
+    entry->future = Py_NewRef(future);
+    hand_over(state, entry);
+    return 0;
 }
 
 static PyObject *channel_control(PyObject *self, PyObject *const *args, Py_ssize_t count) {

@@ -35,6 +35,21 @@ static int text_of(PyObject *object, const char **data, Py_ssize_t *size, PyObje
     return -1;
 }
 
+/* Room for so many bytes behind the first used ones. */
+static uint8_t *room_for(bridge_node *entry, size_t used, size_t size) {
+    const size_t need = used + size;
+    if (need > entry->packed_cap) {
+        size_t cap = need < 512 ? 512 : need + need / 2;
+        uint8_t *grown = realloc(entry->packed, cap);
+        if (grown == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        entry->packed = grown, entry->packed_cap = cap;
+    }
+    return entry->packed + used;
+}
+
 static int append_line(bridge_node *entry, size_t *used, PyObject *name, PyObject *value) {
     const char *names, *values;
     Py_ssize_t name_size, value_size;
@@ -48,22 +63,15 @@ static int append_line(bridge_node *entry, size_t *used, PyObject *name, PyObjec
         PyErr_SetString(PyExc_ValueError, "a header line is larger than 4 GiB");
         goto done;
     }
-    size_t need = *used + 8 + (size_t)name_size + (size_t)value_size;
-    if (need > entry->packed_cap) {
-        size_t cap = need < 512 ? 512 : need + need / 2;
-        uint8_t *grown = realloc(entry->packed, cap);
-        if (grown == NULL) {
-            PyErr_NoMemory();
-            goto done;
-        }
-        entry->packed = grown, entry->packed_cap = cap;
-    }
+    const size_t need = 8 + (size_t)name_size + (size_t)value_size;
+    uint8_t *end = room_for(entry, *used, need);
+    if (end == NULL)
+        goto done;
     const uint32_t sizes[2] = {(uint32_t)name_size, (uint32_t)value_size};
-    uint8_t *end = entry->packed + *used;
     memcpy(end, sizes, 8);
     memcpy(end + 8, names, (size_t)name_size);
     memcpy(end + 8 + name_size, values, (size_t)value_size);
-    *used = need;
+    *used += need;
     result = 0;
 done:
     Py_XDECREF(name_owner);
@@ -112,15 +120,23 @@ int bridge_pack_fields(bridge_node *entry, PyObject *headers) {
     return 0;
 }
 
+/* Appends lines that are packed already to those that were packed from a list. */
+int bridge_pack_more(bridge_node *entry, PyObject *packed) {
+    const size_t used = (size_t)entry->node.fields.size, size = (size_t)PyBytes_Size(packed);
+    uint8_t *end = room_for(entry, used, size);
+    if (end == NULL)
+        return -1;
+    memcpy(end, PyBytes_AsString(packed), size);
+    entry->node.fields.data = entry->packed;
+    entry->node.fields.size = used + size;
+    return 0;
+}
+
 static PyObject *as_latin1(const char *data, Py_ssize_t size) { return PyUnicode_DecodeLatin1(data, size, NULL); }
 
 typedef PyObject *maker(const char *, Py_ssize_t);
 
-static PyObject *unpack(PyObject *packed, maker *make_name, maker *make_value) {
-    char *data;
-    Py_ssize_t size;
-    if (PyBytes_AsStringAndSize(packed, &data, &size) < 0)
-        return NULL;
+static PyObject *unpack_from(const char *data, Py_ssize_t size, maker *make_name, maker *make_value) {
     PyObject *lines = PyList_New(0);
     while (lines != NULL && size > 0) {
         uint32_t sizes[2];
@@ -141,6 +157,32 @@ static PyObject *unpack(PyObject *packed, maker *make_name, maker *make_value) {
         const Py_ssize_t used = 8 + (Py_ssize_t)sizes[0] + (Py_ssize_t)sizes[1];
         data += used, size -= used;
     }
+    return lines;
+}
+
+static PyObject *unpack(PyObject *packed, maker *make_name, maker *make_value) {
+    char *data;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(packed, &data, &size) < 0)
+        return NULL;
+    return unpack_from(data, size, make_name, make_value);
+}
+
+/* Packed header lines and a tail as text, if all of them are ASCII; else NULL without an exception. */
+PyObject *bridge_ascii_fields(const char *packed, Py_ssize_t size, PyObject *tail) {
+    for (Py_ssize_t at = 0; at + 8 <= size;) {
+        uint32_t sizes[2];
+        memcpy(sizes, packed + at, 8);
+        const Py_ssize_t end = at + 8 + (Py_ssize_t)sizes[0] + (Py_ssize_t)sizes[1];
+        for (at += 8; at < end; at++)
+            if ((unsigned char)packed[at] >= 0x80)
+                return NULL;
+    }
+    PyObject *lines = unpack_from(packed, size, as_latin1, as_latin1);
+    for (Py_ssize_t i = 0; lines != NULL && i < PyTuple_Size(tail); i++)
+        if (PyList_Append(lines, PyTuple_GetItem(tail, i)) < 0)
+            Py_CLEAR(lines);
+    PyErr_Clear();
     return lines;
 }
 

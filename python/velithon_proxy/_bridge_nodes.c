@@ -42,6 +42,9 @@ void bridge_node_free(bridge_node *entry) {
         Py_CLEAR(entry->lent[i]);
     Py_CLEAR(entry->header);
     Py_CLEAR(entry->direct);
+    Py_CLEAR(entry->fast_path);
+    Py_CLEAR(entry->scope);
+    Py_CLEAR(entry->protocol);
     if (entry->packed_cap > KEPT_REPLY) {
         free(entry->packed);
         entry->packed = NULL, entry->packed_cap = 0;
@@ -51,7 +54,7 @@ void bridge_node_free(bridge_node *entry) {
         entry->node.reply = NULL, entry->node.reply_cap = 0;
     }
     entry->node.direct = NULL;
-    entry->busy = entry->parked = entry->streaming = 0;
+    entry->busy = entry->parked = entry->streaming = entry->noted = 0;
     entry->next_free = free_nodes;
     free_nodes = entry;
 }

@@ -192,9 +192,28 @@ class Pool:
             future.cancel()  # or the bridge would think that somebody takes the head and reads on
             channel.cancel(token)
             raise
+        return self._response_to(method, reply, channel, token)
+
+    def _response_to(self, method: str, reply: tuple[Any, ...], channel: _bridge.Channel, token: int) -> StreamResponse:
+        """The response that a reply of the core tells of; raises its failure."""
         if reply[0]:
             raise self._error(method, reply)
         return StreamResponse(reply, self._targets[reply[5]], method, channel, token, None)
+
+    def _fast_path(self, flags: int, **shape: Any) -> _bridge.FastPath | None:
+        """Let requests of this shape come to the pool without passing through Python, on the loop that it is bound to."""
+        loop, channel = self._bound
+        if loop is None:
+            return None
+        return _bridge.FastPath(
+            loop=loop,
+            client=self,
+            bound=self._bound,
+            channel=channel,
+            pool=self._pool,
+            flags=flags | _FLAG_STREAM,
+            **shape,
+        )
 
     async def _begin(
         self, method: str, target: str, headers: Any, body: Any, flags: int, key: bytes | None

@@ -70,6 +70,8 @@ class Protocol:
 class Client:
     """In place of the client: answers when told to, and says what became of it."""
 
+    _bound = (None, None)
+
     def __init__(self, outcome: object = None) -> None:
         self.outcome = outcome
         self.called = asyncio.Event()
@@ -180,7 +182,7 @@ async def test_an_outer_cancellation_goes_on() -> None:
 async def test_a_client_that_leaves_cancels_its_request(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_clients, "_WATCH_AFTER", 0.0)
+    monkeypatch.setattr(_clients, "WATCH_AFTER", 0.0)
     client, protocol = Client(), Protocol(leaves=asyncio.Event())
     with caplog.at_level(logging.INFO, "velithon_proxy"):
         task = asyncio.create_task(adapter(client).__rsgi__(Scope(), protocol))
@@ -194,7 +196,7 @@ async def test_a_client_that_leaves_cancels_its_request(
 
 
 async def test_an_outer_cancellation_goes_on_also_when_the_client_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_clients, "_WATCH_AFTER", 0.0)
+    monkeypatch.setattr(_clients, "WATCH_AFTER", 0.0)
     client, protocol = Client(), Protocol(leaves=asyncio.Event())
     task = asyncio.create_task(adapter(client).__rsgi__(Scope(), protocol))
     await protocol.watched.wait()
@@ -206,7 +208,7 @@ async def test_an_outer_cancellation_goes_on_also_when_the_client_leaves(monkeyp
 
 
 async def test_watching_ends_with_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_clients, "_WATCH_AFTER", 0.0)
+    monkeypatch.setattr(_clients, "WATCH_AFTER", 0.0)
     protocol = Protocol(leaves=asyncio.Event())
 
     class Slow(Client):
@@ -223,7 +225,7 @@ async def test_watching_ends_with_the_request(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_quick_request_is_never_watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_clients, "_WATCH_AFTER", 0.0)
+    monkeypatch.setattr(_clients, "WATCH_AFTER", 0.0)
     protocol = Protocol(leaves=asyncio.Event())
     await adapter(Client(response()))(Scope(), protocol)
     for _ in range(3):  # turns of the loop, in which a timer that still runs would fire
@@ -232,7 +234,7 @@ async def test_a_quick_request_is_never_watched(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_connection_that_cannot_be_watched_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_clients, "_WATCH_AFTER", 0.0)
+    monkeypatch.setattr(_clients, "WATCH_AFTER", 0.0)
     protocol = Protocol(leaves=None)
 
     class Slow(Client):

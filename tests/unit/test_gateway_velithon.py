@@ -175,9 +175,18 @@ seen, lines = [], []
 log = get_logger()
 type(log).info = lambda self, message, *arguments, extra=None: lines.append((message % arguments, extra["status"]))
 class Noting(ProxyMiddleware):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        forward = self.forward
+        def noting(scope, protocol):
+            answer = forward(scope, protocol)
+            if answer is not None:
+                seen.append(type(scope).__module__)
+            return answer
+        self.forward = noting
+class Other(Noting):
     def __rsgi__(self, scope, protocol):
-        seen.append(type(scope).__module__)
-        return super().__rsgi__(scope, protocol)
+        raise AssertionError("Velithon asks it for a middleware")
 
 def answer(app, path):
     protocol = Protocol()
@@ -200,4 +209,8 @@ guarded = Velithon()
 guarded.add_middleware(CORSMiddleware, allow_origins=["*"])
 guarded.add_middleware(Noting("http://127.0.0.1:1", "/a"))
 assert answer(guarded, "/a") == (502, "wrapped")
+
+special = Velithon()
+special.add_middleware(Other("http://127.0.0.1:1", "/a"))
+assert answer(special, "/a") == (502, "wrapped")
 """)

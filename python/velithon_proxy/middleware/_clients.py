@@ -8,8 +8,19 @@ from typing import Final
 
 from ._answers import logger
 
-_WATCH_AFTER: Final = 0.05
+WATCH_AFTER: Final = 0.05
 """A request that is so many seconds old, or twice as many, is slow enough to watch whether its client still waits."""
+
+
+async def has_left(gone: Callable[[], Awaitable[object]]) -> bool:
+    """Wait until a client has gone; False if nobody can tell."""
+    try:
+        await gone()
+    except Exception:
+        # A wrapper without this method, or a server that has given the connection up already.
+        logger.debug("cannot watch the client's connection", exc_info=True)
+        return False
+    return True
 
 
 class ClientWatch:
@@ -47,14 +58,8 @@ class ClientWatch:
         self._watcher = asyncio.get_running_loop().create_task(self._wait())
 
     async def _wait(self) -> None:
-        try:
-            await self._gone()
-        except Exception:
-            # A wrapper without this method, or a server that has given the connection up already.
-            logger.debug("cannot watch the client's connection", exc_info=True)
-            return
         # Granian's experimental tasks in Rust cannot be cancelled; then the upstream finishes for nobody.
-        if self._task is not None and self._task.cancel():
+        if await has_left(self._gone) and self._task is not None and self._task.cancel():
             self._fired = True
 
 
@@ -72,7 +77,7 @@ class _Clock:
         self._young.add(watch)
         if not self._running:
             self._running = True
-            self._loop.call_later(_WATCH_AFTER, self._turn)
+            self._loop.call_later(WATCH_AFTER, self._turn)
         return self._young
 
     def _turn(self) -> None:
@@ -81,7 +86,7 @@ class _Clock:
             watch.start()
         self._running = bool(self._old)
         if self._running:
-            self._loop.call_later(_WATCH_AFTER, self._turn)
+            self._loop.call_later(WATCH_AFTER, self._turn)
 
 
 _clocks: Final[dict[asyncio.AbstractEventLoop, _Clock]] = {}

@@ -15,6 +15,7 @@ from .._errors import ConfigurationError, InvalidHeaderError
 from .._headers import Headers, pack
 from .._show import show
 from ._answers import Refusal
+from ._hosts import check_host
 from ._trust import TrustedProxies, read_address
 
 Lines: TypeAlias = list[tuple[str, str]]
@@ -46,6 +47,13 @@ _SEEN: Final = _SPECIAL | {"host", "content-length", "transfer-encoding"}
 _SEEN_RAW: Final = frozenset(name.encode() for name in _SEEN)
 _HARMLESS: Final = frozenset({"", "close", "keep-alive"})
 _MOST_PEERS: Final = 1024
+
+SPECIAL_NAMES: Final = _SEEN
+"""Fields of a request that a gateway must look at."""
+HARMLESS_LINES: Final = frozenset(
+    [("connection", value) for value in ("close", "Close", "keep-alive", "Keep-Alive")] + [("content-length", "0")]
+)
+"""Common lines with such names about which there is nothing to decide (``FieldRules.says_nothing``), in full."""
 
 
 def seen(lines: Lines | RawLines) -> Lines:
@@ -84,6 +92,13 @@ class Peer(NamedTuple):
     scheme: str
     host: str
     """As the client wrote it."""
+
+
+def address_of(client: str | None) -> str | None:
+    """The IP address in what RSGI calls a client, ``"address:port"``."""
+    if not client:
+        return None
+    return client.rpartition(":")[0].strip("[]") or None
 
 
 class FieldRules:
@@ -130,6 +145,22 @@ class FieldRules:
             self._own.clear()
         self._own[peer] = lines
         return lines
+
+    def own_packed(self, peer: Peer) -> bytes | None:
+        """Return what ``own`` returns, packed; for a peer with a host that nobody may have, None."""
+        own = self.own(peer)
+        if own is None:
+            try:
+                check_host(peer.host, "1.1", None)
+            except Refusal:
+                return None
+            own = self.learn(peer)
+        return pack(own)
+
+    @property
+    def tail(self) -> tuple[tuple[str, str], ...]:
+        """The lines behind those of each response."""
+        return tuple(self._tail)
 
     @staticmethod
     def says_nothing(line: tuple[str, str]) -> bool:

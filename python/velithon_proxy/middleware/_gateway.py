@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from .._balancer import ProxyLoadBalancer
@@ -20,7 +20,19 @@ from .._stream import StreamResponse
 from .._targets import parse_target
 from . import _paths
 from ._answers import Answer, ClientGoneError, Refusal, answer_to, log_failure, logger
-from ._fields import FieldRules, FieldsInput, Lines, Peer, RawLines, as_text, join_cookies, seen
+from ._fields import (
+    HARMLESS_LINES,
+    SPECIAL_NAMES,
+    FieldRules,
+    FieldsInput,
+    Lines,
+    Peer,
+    RawLines,
+    address_of,
+    as_text,
+    join_cookies,
+    seen,
+)
 from ._hosts import check_host
 from ._rewrites import Rewrites
 from ._transforms import (
@@ -38,6 +50,8 @@ _is_length: Final = re.compile(r"[0-9]{1,18}").fullmatch
 _GATEWAY: Final = 1  # VP_FLAG_GATEWAY and VP_FLAG_PRESERVE_HOST of capi/abi.h
 _PRESERVE_HOST: Final = 2
 
+_NEVER: Final = frozenset({"CONNECT", "TRACE"})
+"""Methods of requests that ``admit`` refuses."""
 _ALLOW: Final = (("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
 
@@ -125,6 +139,7 @@ class Gateway:
         self._most: int | None = pool.get("max_request_body")
         self._transform_response = transform_response
         self._preserve_host = _flag("preserve_host", preserve_host)
+        self._flags: Final = _GATEWAY | (_PRESERVE_HOST if self._preserve_host else 0)
         self._strip_prefix = _flag("strip_prefix", strip_prefix)
         self._prefix: Final = _paths.parse_prefix(path_prefix)
         self._above: Final = _paths.parse_above(upstream_path_prefix)
@@ -181,6 +196,34 @@ class Gateway:
     def client(self) -> ProxyLoadBalancer:
         """The upstreams; another object after ``close``."""
         return self._client
+
+    def fast_path(self, resume: Callable[..., None], tick: Callable[[], None]) -> Any:
+        """A ``_bridge.FastPath`` around ``admit`` and ``open``, for requests about which they decide nothing.
+
+        None if the gateway was told to look at each, or to change what it answers, or has no connections yet.
+        """
+        rules = self._rules
+        looks = self._transform_request or self._transform_response or self._rewrites or self._hash_client
+        if looks or rules.changes_requests or rules.changes_responses:
+            return None
+
+        def own_lines(client: str, scheme: str, host: str) -> bytes | None:
+            return rules.own_packed(Peer(address_of(client), scheme, host))
+
+        return self._client._fast_path(
+            self._flags,
+            prefix=self._prefix,
+            strip=self._strip_prefix,
+            above=self._above,
+            endpoint=self._status_path,
+            special=SPECIAL_NAMES,
+            harmless=HARMLESS_LINES,
+            decided=_NEVER,
+            own_lines=own_lines,
+            tail=rules.tail,
+            resume=resume,
+            tick=tick,
+        )
 
     @property
     def has_hooks(self) -> bool:
@@ -326,8 +369,19 @@ class Gateway:
                 return await _reply_of(changed, "")
             method, body = changed.method, changed._to_send()
             admitted = admitted._replace(target=changed.target, lines=changed._lines())
-        flags = _GATEWAY | (_PRESERVE_HOST if self._preserve_host else 0)
-        response = await self._client._open_stream(method, admitted.target, admitted.lines, body, flags, admitted.key)
+        response = await self._client._open_stream(
+            method, admitted.target, admitted.lines, body, self._flags, admitted.key
+        )
+        return await self.reply_to(response, admitted.host, raw=raw)
+
+    async def reply_to(self, response: StreamResponse, host: str, *, raw: bool = False) -> Reply:
+        """Make of a response what is handed on to the client.
+
+        Args:
+            response: its head is there.
+            host: that the client has asked for.
+            raw: see ``open``.
+        """
         try:
             whole = response._take_whole()
             stream = None if whole is not None else response
@@ -341,7 +395,7 @@ class Gateway:
                 return Reply(response.status, raw_lines, whole, stream, response.target)
             lines = response._lines()
             if rewrites is not None:
-                lines = rewrites.response(lines, admitted.host)
+                lines = rewrites.response(lines, host)
             lines = rules.response(lines)
             if self._transform_response is None:
                 return Reply(response.status, lines, whole, stream, response.target)

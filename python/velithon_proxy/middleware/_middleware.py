@@ -175,6 +175,8 @@ class ProxyMiddleware:
         except TypeError as error:
             raise TypeError(f"ProxyMiddleware: {error}") from None
         self._rsgi = RSGIGateway(self._gateway, app)
+        self.forward: Final = self._rsgi.forward
+        """Serves a request of RSGI that is for the upstream; ``None``: it is for the application."""
         self._asgi = ASGIGateway(self._gateway, cast("ASGIApp | None", app))
 
     @overload
@@ -197,10 +199,6 @@ class ProxyMiddleware:
     def __rsgi__(self, scope: RSGIScope, protocol: RSGIHTTPProtocol) -> Awaitable[Any]:
         """Serve one RSGI request; the result is the status of one that was forwarded."""
         return self._rsgi.__rsgi__(scope, protocol)
-
-    def takes(self, scope: RSGIScope) -> bool:
-        """Whether an RSGI request will be forwarded; all others go to the application."""
-        return self._gateway.matches(scope.path) and scope.proto == "http"
 
     @property
     def has_hooks(self) -> bool:

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 from .._errors import ProxyError
 from .._stream import StreamResponse
 from ._answers import CLIENT_GONE, Answer, ClientGoneError, Refusal, logger
 from ._clients import ClientWatch
-from ._fields import Lines
+from ._fast_path import FastPath, Opened
+from ._fields import Lines, address_of
 from ._gateway import Gateway, Reply
 from ._pipes import Pipe
 
@@ -83,15 +84,30 @@ class RSGIGateway:
         self._gateway = gateway
         self._owner = app
         self._app = cast("RSGIApp | None", getattr(app, "__rsgi__", app))
+        self._fast: Final = FastPath(gateway, self._finish)
 
     def __rsgi__(self, scope: RSGIScope, protocol: RSGIHTTPProtocol) -> Awaitable[Any]:
         """Serve one request; the result is the status of one that was forwarded."""
-        if self._gateway.matches(scope.path):
-            if scope.proto == "http":
-                return self.serve(scope, protocol, scope.path)
-        elif self._app is not None:
+        forwarded = self.forward(scope, protocol)
+        if forwarded is not None:
+            return forwarded
+        if self._app is not None and not self._gateway.matches(scope.path):
             return self._app(scope, protocol)
         return self._refuse(scope, protocol)
+
+    def forward(self, scope: RSGIScope, protocol: RSGIHTTPProtocol) -> Awaitable[int] | None:
+        """Serve a request that is for the upstream; the result is its status. ``None`` for all others."""
+        flight = self._fast.take(scope, protocol)
+        if flight is not None:
+            return flight
+        path = scope.path
+        if not self._gateway.matches(path) or scope.proto != "http":
+            return None
+        self._fast.renew()
+        return self.serve(scope, protocol, path)
+
+    def _finish(self, scope: RSGIScope, protocol: RSGIHTTPProtocol, opened: Opened) -> Coroutine[Any, Any, int]:
+        return self.serve(scope, protocol, scope.path, opened=opened)
 
     __call__ = __rsgi__
 
@@ -116,9 +132,17 @@ class RSGIGateway:
         _respond(protocol, await self._gateway.fail(refusal, method=scope.method, path=scope.path))
 
     async def serve(
-        self, scope: RSGIScope, protocol: RSGIHTTPProtocol, path: str, refusal: Refusal | None = None
+        self,
+        scope: RSGIScope,
+        protocol: RSGIHTTPProtocol,
+        path: str,
+        refusal: Refusal | None = None,
+        opened: Opened | None = None,
     ) -> int:
-        """Forward a request, with this path in the place of its own, or refuse it; returns the status."""
+        """Forward a request, with this path in the place of its own, or refuse it; returns the status.
+
+        ``opened`` is the outcome of one that was sent already.
+        """
         method, gateway = scope.method, self._gateway
         watch: ClientWatch | None = None
         reply: Reply | None = None
@@ -127,24 +151,32 @@ class RSGIGateway:
         try:
             if refusal is not None:
                 raise refusal
-            own = gateway.own_answer(method, path)
-            if own is not None:
-                _respond(protocol, own)
-                return own.status
-            admitted = gateway.admit(
-                method,
-                path,
-                scope.query_string,
-                [*scope.headers.items()],
-                http_version=scope.http_version,
-                authority=scope.authority,
-                address=_address(getattr(scope, "client", None)),
-                scheme=getattr(scope, "scheme", "http"),
-            )
-            body = b"" if admitted.length == 0 else await _body(protocol, admitted.length, gateway.patience)
+            if isinstance(opened, Exception):
+                raise opened
+            admitted, body = None, b""
+            if opened is None:
+                own = gateway.own_answer(method, path)
+                if own is not None:
+                    _respond(protocol, own)
+                    return own.status
+                admitted = gateway.admit(
+                    method,
+                    path,
+                    scope.query_string,
+                    [*scope.headers.items()],
+                    http_version=scope.http_version,
+                    authority=scope.authority,
+                    address=address_of(getattr(scope, "client", None)),
+                    scheme=getattr(scope, "scheme", "http"),
+                )
+                if admitted.length != 0:
+                    body = await _body(protocol, admitted.length, gateway.patience)
             watch = ClientWatch(protocol.client_disconnect)
             try:
-                reply = await gateway.open(method, admitted, body)
+                if admitted is not None:
+                    reply = await gateway.open(method, admitted, body)
+                else:
+                    reply = await gateway.reply_to(cast("StreamResponse", opened), "")
                 lines = _as_utf8(cast("Lines", reply.lines), reply.target)
                 if reply.stream is None:
                     answer = Answer(reply.status, lines, reply.body or b"")
@@ -293,13 +325,6 @@ def _is_large(lines: Lines, held: list[bytes]) -> bool:
     if lengths:
         return lengths[0].isdecimal() and int(lengths[0]) > _LARGE
     return sum(map(len, held)) >= _BUFFERED
-
-
-def _address(client: str | None) -> str | None:
-    """The IP address in ``scope.client``, ``"address:port"``."""
-    if not client:
-        return None
-    return client.rpartition(":")[0].strip("[]") or None
 
 
 def _as_utf8(lines: Lines, target: str) -> Lines:

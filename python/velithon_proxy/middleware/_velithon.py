@@ -11,7 +11,7 @@ import functools
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -113,9 +113,10 @@ def _asking_first(call: Any) -> Any:
         lane = cast("_Lane | None", self._velithon_proxy_lane)
         if lane is None:
             lane = self._velithon_proxy_lane = _Lane(self)
-        for gateway in lane.gateways:
-            if gateway.takes(scope):
-                return lane.serve(gateway, scope, protocol)
+        for forward in lane.gateways:
+            answer = forward(scope, protocol)
+            if answer is not None:
+                return lane.logged(answer, scope)
         return call(self, scope, protocol)
 
     return __call__
@@ -133,17 +134,18 @@ class _Lane:
 
         self._log: Any = get_logger("velithon.middleware.logging")
         self._next_id: Any = request_id_generator.generate
-        self.gateways: list[ProxyMiddleware] = []
+        self.gateways: list[Callable[[Any, Any], Awaitable[int] | None]] = []
         if getattr(app, "include_security_middleware", True) or getattr(app, "request_id_generator", True):
             return
         for entry in app.user_middleware:
             if not isinstance(entry.cls, ProxyMiddleware) or entry.cls.has_hooks:
                 break
-            self.gateways.append(entry.cls)
+            if type(entry.cls).__rsgi__ is not ProxyMiddleware.__rsgi__:
+                break  # somebody else's, with ways of its own
+            self.gateways.append(entry.cls.forward)
 
-    def serve(self, gateway: ProxyMiddleware, scope: Any, protocol: Any) -> Awaitable[object]:
-        """Serve a request, and write the line that Velithon would write, with the status that was sent."""
-        answer = gateway.__rsgi__(scope, protocol)
+    def logged(self, answer: Awaitable[int], scope: Any) -> Awaitable[object]:
+        """Write the line that Velithon would write about a request, with the status that was sent."""
         return self._logged(answer, scope) if self._log.isEnabledFor(logging.INFO) else answer
 
     async def _logged(self, answer: Awaitable[int], scope: Any) -> None:

@@ -1,0 +1,460 @@
+/* _bridge_fast_path.c: requests about which a gateway has nothing to decide, from the server's objects to its response in
+ * one call each way, without a coroutine.
+ *
+ * What such a request looks like is told by Python when it makes a FastPath: names of fields that mean something, lines of
+ * them that mean nothing, methods, the prefix. A request that is different in any way is left to Python, which decides; so is
+ * a response that is more than a head and a small body. Nothing here refuses, changes or adds anything by itself. */
+#include "_bridge.h"
+
+#include <structmember.h>
+
+typedef struct fast_path {
+    PyObject_HEAD
+    PyObject *loop, *create_future;
+    PyObject *client, *bound; /* the pool, and what binds it to the loop */
+    PyObject *channel;
+    PyObject *prefix, *above, *endpoint; /* str; endpoint may be None */
+    PyObject *special;                   /* names of fields that mean something */
+    PyObject *harmless;                  /* lines with such names that mean nothing */
+    PyObject *decided;                   /* methods that somebody must decide about */
+    PyObject *own_lines;                 /* (address, scheme, host) -> packed lines, or None */
+    PyObject *own;                       /* what it has returned, by all three */
+    PyObject *tail;                      /* lines behind those of a response */
+    PyObject *resume;                    /* (future, scope, protocol, reply, token) */
+    PyObject *tick;                      /* () : call slow() after a while */
+    uint64_t pool;
+    unsigned long thread, flags;
+    int strip, ticking;
+} fast_path;
+
+#define MOST_OWN 1024
+
+/* Attributes of the server's objects; interned by bridge_fast_path_init. */
+static PyObject *str_path, *str_proto, *str_method, *str_http_version, *str_authority, *str_headers, *str_items, *str_client,
+    *str_scheme, *str_query_string, *str_response_bytes, *str_response_empty, *str_set_result, *str_done, *str_is_running, *str_bound;
+
+int bridge_fast_path_init(void) {
+    const struct {
+        PyObject **name;
+        const char *text;
+    } names[] = {
+        {&str_path, "path"}, {&str_proto, "proto"}, {&str_method, "method"}, {&str_http_version, "http_version"},
+        {&str_authority, "authority"}, {&str_headers, "headers"}, {&str_items, "items"}, {&str_client, "client"},
+        {&str_scheme, "scheme"}, {&str_query_string, "query_string"}, {&str_response_bytes, "response_bytes"},
+        {&str_response_empty, "response_empty"}, {&str_set_result, "set_result"}, {&str_done, "done"},
+        {&str_is_running, "is_running"}, {&str_bound, "_bound"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (*names[i].name == NULL && (*names[i].name = PyUnicode_InternFromString(names[i].text)) == NULL)
+            return -1;
+    return 0;
+}
+
+/* An attribute that is a str of ASCII characters; NULL without an exception if it is anything else. */
+static PyObject *ascii_of(PyObject *object, PyObject *name, const char **data, Py_ssize_t *size) {
+    PyObject *text = PyObject_GetAttr(object, name);
+    if (text != NULL && PyUnicode_Check(text)) {
+        *data = PyUnicode_AsUTF8AndSize(text, size);
+        if (*data != NULL && *size == PyUnicode_GetLength(text))
+            return text;
+    }
+    PyErr_Clear();
+    Py_XDECREF(text);
+    return NULL;
+}
+
+static int is(PyObject *object, PyObject *name, const char *wanted) {
+    PyObject *text = PyObject_GetAttr(object, name);
+    const int same = text != NULL && PyUnicode_Check(text) && PyUnicode_CompareWithASCIIString(text, wanted) == 0;
+    PyErr_Clear();
+    Py_XDECREF(text);
+    return same;
+}
+
+static int is_none(PyObject *object, PyObject *name) {
+    PyObject *value = PyObject_GetAttr(object, name);
+    PyErr_Clear();
+    Py_XDECREF(value);
+    return value == Py_None;
+}
+
+/* pchar of RFC 3986 section 3.3 without the percent sign, and the slash: as in middleware/_paths.py. */
+static int is_plain(const char *path, Py_ssize_t size) {
+    static const char marks[] = "-._~!$&'()*+,;=:@/";
+    for (Py_ssize_t i = 0; i < size; i++) {
+        const char c = path[i];
+        if ((c >= 'a' && c <= 'z') || (c >= '/' && c <= '9') || (c >= 'A' && c <= 'Z'))
+            continue;
+        if (c == 0 || strchr(marks, c) == NULL)
+            return 0;
+        if (c == '.' && i + 1 < size && path[i + 1] == '.')
+            return 0; /* dot segments are looked at with care */
+    }
+    return size > 0 && path[0] == '/';
+}
+
+static int below(const fast_path *self, const char *path, Py_ssize_t size) {
+    Py_ssize_t prefix_size;
+    const char *prefix = PyUnicode_AsUTF8AndSize(self->prefix, &prefix_size);
+    return size >= prefix_size && memcmp(path, prefix, (size_t)prefix_size) == 0 &&
+           (size == prefix_size || prefix_size == 0 || path[prefix_size] == '/');
+}
+
+/* The request target; the path itself where nothing is changed. */
+static PyObject *target_of(const fast_path *self, PyObject *path, PyObject *scope) {
+    const char *query, *above, *rest;
+    Py_ssize_t query_size, above_size, rest_size, prefix_size = 0;
+    PyObject *query_string = ascii_of(scope, str_query_string, &query, &query_size), *target = NULL;
+    if (query_string == NULL)
+        return NULL;
+    above = PyUnicode_AsUTF8AndSize(self->above, &above_size);
+    rest = PyUnicode_AsUTF8AndSize(path, &rest_size);
+    if (self->strip)
+        (void)PyUnicode_AsUTF8AndSize(self->prefix, &prefix_size);
+    if (above_size == 0 && prefix_size == 0 && query_size == 0) {
+        target = Py_NewRef(path);
+    } else {
+        rest += prefix_size, rest_size -= prefix_size;
+        if (rest_size == 0)
+            rest = "/", rest_size = 1;
+        target = PyUnicode_FromFormat(query_size > 0 ? "%s%s?%s" : "%s%s", above, rest, query);
+        if (target != NULL && PyUnicode_GetLength(target) != above_size + rest_size + (query_size > 0) * (query_size + 1))
+            Py_CLEAR(target); /* a NUL somewhere */
+        PyErr_Clear();
+    }
+    Py_DECREF(query_string);
+    return target;
+}
+
+/* All lines of the request if none of them needs a decision; *host is borrowed from them. */
+static PyObject *lines_of(const fast_path *self, PyObject *scope, PyObject **host) {
+    PyObject *headers = PyObject_GetAttr(scope, str_headers);
+    PyObject *lines = headers != NULL ? PyObject_CallMethodObjArgs(headers, str_items, NULL) : NULL;
+    int harmless = lines != NULL && PyList_Check(lines);
+    *host = NULL;
+    for (Py_ssize_t i = 0; harmless && i < PyList_Size(lines); i++) {
+        PyObject *line = PyList_GetItem(lines, i), *name;
+        Py_ssize_t size;
+        const char *text;
+        harmless = 0;
+        if (!PyTuple_Check(line) || PyTuple_Size(line) != 2 || !PyUnicode_Check(name = PyTuple_GetItem(line, 0)))
+            break;
+        text = PyUnicode_AsUTF8AndSize(name, &size);
+        if (text == NULL || memchr(text, '_', (size_t)size) != NULL)
+            break;
+        const int special = PySet_Contains(self->special, name);
+        if (special > 0 && PyUnicode_CompareWithASCIIString(name, "host") == 0) {
+            harmless = *host == NULL;
+            *host = PyTuple_GetItem(line, 1);
+        } else {
+            harmless = special == 0 || (special > 0 && PySet_Contains(self->harmless, line) > 0);
+        }
+    }
+    PyErr_Clear();
+    Py_XDECREF(headers);
+    if (harmless && *host != NULL && PyUnicode_Check(*host))
+        return lines;
+    Py_XDECREF(lines);
+    return NULL;
+}
+
+/* The gateway's own lines for a peer, packed; borrowed. */
+static PyObject *own_of(fast_path *self, PyObject *scope, PyObject *host) {
+    char text[256];
+    const char *client, *scheme, *name;
+    Py_ssize_t client_size, scheme_size, name_size;
+    PyObject *client_text = ascii_of(scope, str_client, &client, &client_size);
+    PyObject *scheme_text = ascii_of(scope, str_scheme, &scheme, &scheme_size);
+    PyObject *key = NULL, *own = NULL;
+    name = PyUnicode_AsUTF8AndSize(host, &name_size);
+    if (client_text == NULL || scheme_text == NULL || name == NULL)
+        goto done;
+    while (client_size > 0 && client[client_size - 1] != ':') /* "address:port" */
+        client_size--;
+    client_size--;
+    if (client_size <= 0 || client_size + scheme_size + name_size + 2 > (Py_ssize_t)sizeof text)
+        goto done;
+    memcpy(text, client, (size_t)client_size);
+    text[client_size] = 0;
+    memcpy(text + client_size + 1, scheme, (size_t)scheme_size);
+    text[client_size + 1 + scheme_size] = 0;
+    memcpy(text + client_size + scheme_size + 2, name, (size_t)name_size);
+    key = PyBytes_FromStringAndSize(text, client_size + scheme_size + name_size + 2);
+    if (key == NULL || (own = PyDict_GetItemWithError(self->own, key)) != NULL || PyErr_Occurred())
+        goto done;
+    PyObject *asked = PyObject_CallFunction(self->own_lines, "OOO", client_text, scheme_text, host);
+    if (asked != NULL && PyBytes_Check(asked)) {
+        if (PyDict_Size(self->own) >= MOST_OWN)
+            PyDict_Clear(self->own);
+        if (PyDict_SetItem(self->own, key, asked) == 0)
+            own = PyDict_GetItemWithError(self->own, key);
+    }
+    Py_XDECREF(asked);
+done:
+    PyErr_Clear(); /* the ordinary way says what is wrong */
+    Py_XDECREF(key);
+    Py_XDECREF(client_text);
+    Py_XDECREF(scheme_text);
+    return own;
+}
+
+/* Whether the pool is still that of the loop, this thread is the loop's, and the loop runs. */
+static int at_home(const fast_path *self) {
+    if (vp_forked || self->channel == NULL || PyThread_get_thread_ident() != self->thread)
+        return 0;
+    PyObject *bound = PyObject_GetAttr(self->client, str_bound);
+    PyErr_Clear();
+    Py_XDECREF(bound);
+    if (bound != self->bound)
+        return 0;
+    PyObject *running = PyObject_CallMethodObjArgs(self->loop, str_is_running, NULL);
+    PyErr_Clear();
+    Py_XDECREF(running);
+    return running == Py_True;
+}
+
+static PyObject *send_on(fast_path *self, PyObject *scope, PyObject *protocol, PyObject *method, PyObject *target,
+                         PyObject *lines, PyObject *own) {
+    bridge_node *entry = bridge_node_new();
+    if (entry == NULL)
+        return NULL;
+    entry->node.pool = self->pool;
+    entry->node.flags = (uint32_t)self->flags;
+    entry->fast_path = Py_NewRef((PyObject *)self);
+    entry->scope = Py_NewRef(scope);
+    entry->protocol = Py_NewRef(protocol);
+    PyObject *future = NULL;
+    if (bridge_pack_fields(entry, lines) == 0 && bridge_pack_more(entry, own) == 0)
+        future = PyObject_CallNoArgs(self->create_future);
+    if (future != NULL && bridge_channel_submit(self->channel, entry, future, method, target) == 0)
+        return future;
+    Py_XDECREF(future);
+    bridge_node_free(entry);
+    return NULL;
+}
+
+static PyObject *fast_path_take(PyObject *object, PyObject *const *args, Py_ssize_t count) {
+    fast_path *self = (fast_path *)object;
+    if (count != 2)
+        return PyErr_Format(PyExc_TypeError, "take takes 2 arguments, %zd given", count);
+    PyObject *scope = args[0], *protocol = args[1];
+    PyObject *path, *method = NULL, *lines = NULL, *target = NULL, *host, *own, *future = NULL;
+    const char *data;
+    Py_ssize_t size;
+    if (!at_home(self) || (path = ascii_of(scope, str_path, &data, &size)) == NULL)
+        Py_RETURN_NONE;
+    if (!below(self, data, size) || !is_plain(data, size) ||
+        (PyUnicode_Check(self->endpoint) && PyUnicode_Compare(path, self->endpoint) == 0) ||
+        !is(scope, str_proto, "http") || !is(scope, str_http_version, "1.1") || !is_none(scope, str_authority) ||
+        (method = ascii_of(scope, str_method, &data, &size)) == NULL || PySet_Contains(self->decided, method) != 0)
+        goto done;
+    if ((lines = lines_of(self, scope, &host)) == NULL || (own = own_of(self, scope, host)) == NULL)
+        goto done;
+    Py_INCREF(own);
+    if ((target = target_of(self, path, scope)) != NULL)
+        future = send_on(self, scope, protocol, method, target, lines, own);
+    Py_DECREF(own);
+    if (future != NULL && !self->ticking) {
+        self->ticking = 1;
+        PyObject *ticks = PyObject_CallNoArgs(self->tick);
+        if (ticks == NULL)
+            PyErr_WriteUnraisable(self->tick);
+        Py_XDECREF(ticks);
+    }
+done:
+    PyErr_Clear();
+    Py_DECREF(path);
+    Py_XDECREF(method);
+    Py_XDECREF(lines);
+    Py_XDECREF(target);
+    return future != NULL ? future : Py_NewRef(Py_None);
+}
+
+static int is_done(PyObject *future) {
+    PyObject *done = PyObject_CallMethodObjArgs(future, str_done, NULL);
+    const int result = done != NULL && PyObject_IsTrue(done) > 0;
+    Py_XDECREF(done);
+    PyErr_Clear();
+    return result;
+}
+
+/* Answers with a whole response. 0: it is none, or not one that every server can take; nothing was done. */
+static int respond(const fast_path *self, const bridge_node *entry, PyObject *protocol, PyObject **status) {
+    const vp_node *node = &entry->node;
+    if (node->stage != VP_STAGE_DONE || node->code != VP_CODE_OK || entry->direct != NULL)
+        return 0;
+    PyObject *lines = bridge_ascii_fields((const char *)node->reply, (Py_ssize_t)node->fields_size, self->tail);
+    if (lines == NULL)
+        return 0;
+    const uint64_t before = (uint64_t)node->fields_size + node->attempts_size;
+    const Py_ssize_t size = (Py_ssize_t)(node->reply_size - before);
+    PyObject *body = size > 0 ? PyBytes_FromStringAndSize((const char *)node->reply + before, size) : NULL;
+    PyObject *result = NULL;
+    *status = PyLong_FromUnsignedLong(node->status);
+    if (*status != NULL && (body != NULL || size == 0))
+        result = body != NULL ? PyObject_CallMethodObjArgs(protocol, str_response_bytes, *status, lines, body, NULL)
+                              : PyObject_CallMethodObjArgs(protocol, str_response_empty, *status, lines, NULL);
+    Py_XDECREF(body);
+    Py_DECREF(lines);
+    if (result == NULL)
+        Py_CLEAR(*status);
+    Py_XDECREF(result);
+    return 1;
+}
+
+/* Ends the request of a node that came this way, or has Python go on with it. 0: nobody waits any more. */
+int bridge_fast_path_land(bridge_node *entry) {
+    fast_path *self = (fast_path *)entry->fast_path;
+    PyObject *future = entry->future, *scope = entry->scope, *protocol = entry->protocol, *status = NULL, *result = NULL;
+    entry->fast_path = entry->future = entry->scope = entry->protocol = NULL;
+    const int waiting = !is_done(future);
+    if (waiting && respond(self, entry, protocol, &status)) {
+        if (status != NULL) {
+            result = PyObject_CallMethodObjArgs(future, str_set_result, status, NULL);
+        } else { /* the server did not take it */
+            PyObject *kind, *error, *traceback;
+            PyErr_Fetch(&kind, &error, &traceback);
+            PyErr_NormalizeException(&kind, &error, &traceback);
+            result = PyObject_CallFunction(self->resume, "OOOOO", future, scope, protocol, error, Py_None);
+            Py_XDECREF(kind);
+            Py_XDECREF(error);
+            Py_XDECREF(traceback);
+        }
+    } else if (waiting) {
+        const uint64_t token = (uint64_t)entry->node.slot << 32 | entry->node.generation;
+        PyErr_Clear();
+        PyObject *reply = bridge_reply_of(entry);
+        if (reply != NULL)
+            result = PyObject_CallFunction(self->resume, "OOOOK", future, scope, protocol, reply, (unsigned long long)token);
+        Py_XDECREF(reply);
+    }
+    const int taken = result != NULL;
+    if (waiting && !taken) {
+        PyErr_WriteUnraisable(future);
+        result = PyObject_CallMethod(future, "cancel", NULL); /* nobody else would end it */
+        PyErr_Clear();
+    }
+    Py_XDECREF(result);
+    Py_XDECREF(status);
+    Py_DECREF(future);
+    Py_DECREF(scope);
+    Py_DECREF(protocol);
+    Py_DECREF((PyObject *)self);
+    return taken;
+}
+
+static PyObject *fast_path_slow(PyObject *object, PyObject *age) {
+    fast_path *self = (fast_path *)object;
+    const int64_t before = vp_now() - PyLong_AsLongLong(age);
+    PyObject *old = PyErr_Occurred() ? NULL : PyList_New(0);
+    int young = 0;
+    for (uint64_t slot = 0; old != NULL; slot++) {
+        bridge_node *entry = bridge_node_at(slot);
+        if (entry == NULL)
+            break;
+        if (!entry->busy || entry->fast_path != object || entry->noted)
+            continue;
+        if (entry->node.submitted_ns > before) {
+            young = 1;
+            continue;
+        }
+        const uint64_t token = (uint64_t)entry->node.slot << 32 | entry->node.generation;
+        PyObject *flight = Py_BuildValue("OOK", entry->future, entry->protocol, (unsigned long long)token);
+        if (flight == NULL || PyList_Append(old, flight) < 0)
+            Py_CLEAR(old);
+        Py_XDECREF(flight);
+        entry->noted = 1;
+    }
+    self->ticking = young;
+    return old == NULL ? NULL : Py_BuildValue("NO", old, young ? Py_True : Py_False);
+}
+
+static int fast_path_clear(PyObject *object);
+
+static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
+    static char *names[] = {"loop", "client", "bound", "channel", "pool", "flags", "prefix", "strip", "above", "endpoint", "special", "harmless",
+                            "decided", "own_lines", "tail", "resume", "tick", NULL};
+    unsigned long long pool;
+    PyObject *given[14];
+    fast_path read = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "$OOOO!KkUpUOOOOOO!OO:FastPath", names, &given[0], &given[1], &given[2],
+                                     bridge_channel_type, &given[3], &pool, &read.flags, &given[4], &read.strip, &given[5],
+                                     &given[6], &given[7], &given[8], &given[9], &given[10], &PyTuple_Type, &given[11],
+                                     &given[12], &given[13]))
+        return NULL;
+    if (!PyAnySet_Check(given[7]) || !PyAnySet_Check(given[8]) || !PyAnySet_Check(given[9])) {
+        PyErr_SetString(PyExc_TypeError, "special, harmless and decided are sets");
+        return NULL;
+    }
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    fast_path *self = (fast_path *)allocate(type, 0);
+    if (self == NULL)
+        return NULL;
+    PyObject **members[] = {&self->loop, &self->client, &self->bound, &self->channel, &self->prefix, &self->above,
+                            &self->endpoint, &self->special, &self->harmless, &self->decided, &self->own_lines, &self->tail,
+                            &self->resume, &self->tick};
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        *members[i] = Py_NewRef(given[i]);
+    self->pool = pool, self->flags = read.flags, self->strip = read.strip;
+    self->thread = PyThread_get_thread_ident();
+    self->own = PyDict_New();
+    self->create_future = PyObject_GetAttrString(self->loop, "create_future");
+    if (self->own == NULL || self->create_future == NULL)
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+#define MEMBERS(do) \
+    do(loop) do(create_future) do(client) do(bound) do(channel) do(prefix) do(above) do(endpoint) do(special) do(harmless) do(decided) \
+    do(own_lines) do(own) do(tail) do(resume) do(tick)
+
+static int fast_path_traverse(PyObject *object, visitproc visit, void *arg) {
+    fast_path *self = (fast_path *)object;
+    Py_VISIT(Py_TYPE(object));
+#define VISIT(member) Py_VISIT(self->member);
+    MEMBERS(VISIT)
+    return 0;
+}
+
+static int fast_path_clear(PyObject *object) {
+    fast_path *self = (fast_path *)object;
+#define CLEAR(member) Py_CLEAR(self->member);
+    MEMBERS(CLEAR)
+    return 0;
+}
+
+static void fast_path_dealloc(PyObject *object) {
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    (void)fast_path_clear(object);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(object);
+    Py_DECREF(type);
+}
+
+static PyMethodDef fast_path_methods[] = {
+    {"take", (PyCFunction)(void (*)(void))fast_path_take, METH_FASTCALL,
+     "take(scope, protocol)\n--\n\n"
+     "Forward a request about which nothing must be decided; a future of its status, or None: then nothing was done."},
+    {"slow", fast_path_slow, METH_O,
+     "slow(age_ns) -> (list, bool)\n--\n\n"
+     "(future, protocol, token) of requests that have waited for so long, each once; and whether there are younger ones."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot fast_path_slots[] = {
+    {Py_tp_doc, "Requests of one gateway on one event loop about which nothing must be decided."},
+    {Py_tp_new, fast_path_new},
+    {Py_tp_dealloc, fast_path_dealloc},
+    {Py_tp_traverse, fast_path_traverse},
+    {Py_tp_clear, fast_path_clear},
+    {Py_tp_methods, fast_path_methods},
+    {0, NULL},
+};
+
+PyType_Spec bridge_fast_path_spec = {
+    .name = "velithon_proxy._bridge.FastPath",
+    .basicsize = sizeof(fast_path),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = fast_path_slots,
+};
