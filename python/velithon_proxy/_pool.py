@@ -201,19 +201,12 @@ class Pool:
         return StreamResponse(reply, self._targets[reply[5]], method, channel, token, None)
 
     def _fast_path(self, flags: int, **shape: Any) -> _bridge.FastPath | None:
-        """Let requests of this shape come to the pool without passing through Python, on the loop that it is bound to."""
+        """Let requests of this shape come without passing through Python, on the loop that the pool is bound to."""
         loop, channel = self._bound
         if loop is None:
             return None
-        return _bridge.FastPath(
-            loop=loop,
-            client=self,
-            bound=self._bound,
-            channel=channel,
-            pool=self._pool,
-            flags=flags | _FLAG_STREAM,
-            **shape,
-        )
+        binding = {"client": self, "bound": self._bound, "loop": loop, "channel": channel, "pool": self._pool}
+        return _bridge.FastPath(flags=flags | _FLAG_STREAM, **binding, **shape)
 
     async def _begin(
         self, method: str, target: str, headers: Any, body: Any, flags: int, key: bytes | None

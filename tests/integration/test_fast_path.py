@@ -1,6 +1,6 @@
-"""The fast path of RSGI: it takes what needs no decision and nothing else, and does with it what the ordinary way does.
+"""The fast path of RSGI takes what needs no decision and nothing else, and does with it what the ordinary way does.
 
-The server is a stand-in, so that objects can be sent which no server makes at will; upstream, core and sockets are real.
+The server is a stand-in, so that objects can be sent which none makes at will; upstream, core and sockets are real.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ class FastPath:
         finish: goes on with a request that was sent, from ``(scope, protocol, outcome)`` to its status.
 
     Attributes:
-        take: forwards a request of RSGI, from ``(scope, protocol)`` to a future of its status; or returns ``None``, and the
-            request must go the ordinary way. So does the first one on each event loop, which connects.
+        take: forwards a request of RSGI, from ``(scope, protocol)`` to a future of its status; or returns ``None``, and
+            the request must go the ordinary way. So does the first one on each event loop, which connects.
     """
 
     def __init__(self, gateway: Gateway, finish: Callable[[Any, Any, Opened], Coroutine[Any, Any, int]]) -> None:
