@@ -10,6 +10,7 @@ GOFUMPT_VERSION := v0.12.0
 STATICCHECK_VERSION := v0.8.2
 TOXIPROXY_VERSION := v2.12.0
 GOVULNCHECK_VERSION := v1.9.0
+GREMLINS_VERSION := v0.6.0
 
 GO := $(or $(VELITHON_PROXY_GO),go)
 CC ?= cc
@@ -26,6 +27,7 @@ TOOLS = .tools/$(shell $(GO) env GOVERSION 2>/dev/null)
 GOFUMPT = $(TOOLS)/gofumpt-$(GOFUMPT_VERSION)/gofumpt
 STATICCHECK = $(TOOLS)/staticcheck-$(STATICCHECK_VERSION)/staticcheck
 GOVULNCHECK = $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)/govulncheck
+GREMLINS = $(TOOLS)/gremlins-$(GREMLINS_VERSION)/gremlins
 TOXIPROXY = $(TOOLS)/toxiproxy-$(TOXIPROXY_VERSION)/server
 
 GO_FOLDERS := $(wildcard core capi tools benchmarks tests)
@@ -122,6 +124,10 @@ profile: bench-build ## where Go's time goes: a CPU profile of the core under 64
 mutants: toolchain ## seed bugs into copies of the core, one at a time, and see that a test notices each; 8 minutes
 	@$(GO) run ./tools/mutants $(ARGS)
 
+.PHONY: mutation
+mutation: $(GREMLINS) ## change rules and parsers of the core in many small ways: tests must notice 9 of 10; 15 minutes; ARGS="core/retry"
+	@sh tools/mutation.sh $(GREMLINS) $(ARGS)
+
 .PHONY: bench-build
 bench-build: $(BENCH_VENV)
 	@$(STEP) build sh tools/build_inplace.sh $(BENCH_VENV)
@@ -164,6 +170,9 @@ $(GOFUMPT): | toolchain
 $(STATICCHECK): | toolchain
 	@$(STEP) get-staticcheck env GOBIN="$(CURDIR)/$(@D)" \
 		$(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+$(GREMLINS): | toolchain
+	@$(STEP) get-gremlins env GOBIN="$(CURDIR)/$(@D)" \
+		$(GO) install github.com/go-gremlins/gremlins/cmd/gremlins@$(GREMLINS_VERSION)
 $(TOXIPROXY): | toolchain
 	@$(STEP) get-toxiproxy env GOBIN="$(CURDIR)/$(@D)" \
 		$(GO) install github.com/Shopify/toxiproxy/v2/cmd/server@$(TOXIPROXY_VERSION)

@@ -2,8 +2,10 @@ package core
 
 import (
 	"crypto/tls"
+	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -245,8 +247,40 @@ func (p *Pool) noUpstream() *Error {
 	}
 	if len(p.members) == 1 && p.members[0].healthy && !p.members[0].draining {
 		err.Code, err.Message = CodeCircuitOpen, "the upstream has failed too often"
+	} else {
+		err.Message += ": " + p.outOfUseLocked()
 	}
 	return err
+}
+
+// outOfUseLocked says why members cannot be used: how many for which reason, each counted for the first that holds.
+func (p *Pool) outOfUseLocked() string {
+	var unhealthy, draining, weightless, open int
+	note := ""
+	for _, m := range p.members {
+		switch {
+		case !m.healthy:
+			unhealthy, note = unhealthy+1, m.probeNote
+		case m.draining:
+			draining++
+		case m.weight == 0:
+			weightless++
+		default:
+			open++
+		}
+	}
+	var reasons []string
+	for _, reason := range []struct {
+		count int
+		words string
+	}{
+		{unhealthy, "unhealthy (" + note + ")"}, {draining, "draining"}, {weightless, "of weight 0"}, {open, "with an open breaker"},
+	} {
+		if reason.count > 0 {
+			reasons = append(reasons, fmt.Sprintf("%d %s", reason.count, reason.words))
+		}
+	}
+	return fmt.Sprintf("of %d: %s", len(p.members), strings.Join(reasons, ", "))
 }
 
 // conclude ends a call.

@@ -37,6 +37,9 @@ func (p *Pool) AddTarget(given string, weight int, backup bool, wanted int) (num
 			return 0, &ConfigError{Field: "target", Message: "target " + quote(given) + " is there already, as " + quote(m.target.Given)}
 		}
 	}
+	if weight != 1 && !slices.Contains(weighing, p.config.Strategy) {
+		return 0, notWith("weight", "the strategies weighted, least_request, consistent_hash", p.config.Strategy)
+	}
 	if err := p.checkWeightLocked(weight, nil); err != nil {
 		return 0, err
 	}

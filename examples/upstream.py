@@ -7,6 +7,7 @@ GET  /blob?bytes=N      N bytes, with their SHA-256 in the header x-sha256
 POST /blob              how many bytes arrived, and their SHA-256
 GET  /login             two Set-Cookie lines
 GET  /slow?seconds=S    an answer after S seconds
+GET  /health            that it is well
 """
 
 import argparse
@@ -37,14 +38,21 @@ async def app(scope, protocol):
         case "GET", "/slow":
             await asyncio.sleep(float(query.get("seconds", "1")))
             answer = {"slept": query.get("seconds", "1")}
+        case _, "/health":
+            answer = {"status": "healthy"}
         case _, "/echo":
+            try:
+                content = json.loads(body) if body else None
+            except ValueError:
+                protocol.response_str(400, headers, "the body is not JSON")
+                return
             answer = {
                 "service": NAME,
                 "method": scope.method,
                 "path": scope.path,
                 "query": scope.query_string,
                 "headers": scope.headers.items(),
-                "json": json.loads(body) if body else None,
+                "json": content,
             }
         case _:
             protocol.response_str(404, headers, "no such route")

@@ -38,9 +38,9 @@ type conn struct {
 	ex       *Exchange // the exchange; written by the holder of the claim
 	lease    lease
 	used     bool       // has carried a request
-	idle     time.Time  // since when it has been idle
+	idle     time.Duration // since when it has been idle: monotonic, after epoch; half the price of a time.Time
 	resolved *addresses // the answer that its address was taken from; nil without a name
-	expires  time.Time  // when the upstream said it would close it, less a second; zero if it did not
+	expires  time.Duration // when the upstream said it would close it, less a second; zero if it did not
 
 	// What onReadable and onWritable, bound once, are to do: a closure a call would allocate.
 	readable, writable func(fd uintptr) bool
@@ -175,9 +175,9 @@ func (c *conn) giveBack() {
 		// The receiver may still look at the old buffer: it lives until finish has returned.
 		c.buf = make([]byte, bufferStart)
 	}
-	c.used, c.ex, c.idle, c.expires = true, nil, time.Now(), time.Time{}
+	c.used, c.ex, c.idle, c.expires = true, nil, time.Since(epoch), 0
 	if c.head.idleTimeout > 0 {
-		c.expires = c.idle.Add(time.Duration(c.head.idleTimeout-1) * time.Second)
+		c.expires = c.idle + time.Duration(c.head.idleTimeout-1)*time.Second
 	}
 	ex.transport.release(c)
 	ex.finish()

@@ -457,14 +457,14 @@ func TestSweep(t *testing.T) {
 	require.Eventually(t, func() bool { transport.sweep(); return counts() == [2]int{6, 6} }, 2*time.Second, time.Millisecond)
 	transport.mu.Lock()
 	for c := range idleConns(transport) {
-		c.idle = c.idle.Add(-quietTime)
+		c.idle -= quietTime
 	}
 	transport.mu.Unlock()
 	transport.sweep()
 	assert.Equal(t, [2]int{3, 3}, counts())
 	transport.mu.Lock()
 	for c := range idleConns(transport) {
-		c.idle = c.idle.Add(-time.Minute)
+		c.idle -= time.Minute
 	}
 	transport.mu.Unlock()
 	transport.sweep()

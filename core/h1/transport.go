@@ -127,7 +127,7 @@ func (t *Transport) dispatch(ex *Exchange) {
 // fresh reports whether a connection may carry another exchange: the upstream still keeps it by its own word (a request that
 // meets its close on the way may be lost, and nobody can tell whether it was), and its address is still the upstream's.
 func (t *Transport) fresh(c *conn) bool {
-	if !c.expires.IsZero() && !time.Now().Before(c.expires) {
+	if c.expires != 0 && time.Since(epoch) >= c.expires {
 		return false
 	}
 	return t.resolver == nil || !t.resolver.gone(c)
@@ -253,7 +253,7 @@ func (t *Transport) sweep() {
 	if t.resolver != nil {
 		t.resolver.refresh()
 	}
-	now := time.Now()
+	now := time.Since(epoch)
 	var kept []*conn
 	_, idle := t.idle.size()
 	for range idle { // the one that became idle last comes first
@@ -261,7 +261,7 @@ func (t *Transport) sweep() {
 		if err != nil {
 			break
 		}
-		idleFor := now.Sub(c.idle)
+		idleFor := now - c.idle
 		surplus := len(kept) >= t.options.MaxIdle && idleFor >= quietTime
 		switch {
 		case c.state.Load() != connIdle || c.stale():

@@ -8,8 +8,6 @@ Importing the package starts nothing: the core is loaded by the first request. W
 ``app.add_middleware(ProxyMiddleware(...))`` works as its documentation says.
 """
 
-import logging
-
 from ._attempts import CircuitBreakerStatus, PoolStatus, StateChange, TargetStatus
 from ._balancer import ProxyLoadBalancer
 from ._client import ProxyClient
@@ -93,5 +91,3 @@ __all__ = [
     "__version__",
     "install",
 ]
-
-logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -149,7 +149,7 @@ class ProxyLoadBalancer(Pool):
         if query_params is not None:
             path = append_query(path, query_params)
         fields = headers if headers is None or type(headers) in (dict, list) else pack(headers)
-        return await self._exchange(method, path, fields, body, 0, _key(hash_key))
+        return await self._exchange(method, path, fields, body, _key(hash_key))
 
     def stream_request(
         self,
@@ -210,7 +210,7 @@ class ProxyLoadBalancer(Pool):
         Raises:
             ConfigurationError: ``target`` is none of this balancer's.
         """
-        await self._control("reset", target=target or "")
+        await self._control("reset", target="" if target is None else _target(target))
 
     async def add_target(self, target: str, weight: int = 1, *, backup: bool = False) -> None:
         """Add an upstream. It gets requests at once, or slowly with ``slow_start``.
@@ -218,6 +218,8 @@ class ProxyLoadBalancer(Pool):
         Raises:
             ConfigurationError: a URL that cannot be used, or is there already; a weight that is out of range.
         """
+        _target(target)
+        _weight(weight)
         with _runtime.lock:  # the name has its number before any response can come from there
             number = len(self._targets)
             self._targets[number] = target
@@ -229,7 +231,7 @@ class ProxyLoadBalancer(Pool):
         Raises:
             ConfigurationError: it is none of this balancer's, or the only one.
         """
-        await self._control("remove", target=target)
+        await self._control("remove", target=_target(target))
 
     async def set_weight(self, target: str, weight: int) -> None:
         """Change the share of an upstream; 0: it gets nothing more.
@@ -238,7 +240,7 @@ class ProxyLoadBalancer(Pool):
             ConfigurationError: it is none of this balancer's, the strategy knows no weights, or the weight is out of
                 range.
         """
-        await self._control("weight", target=target, weight=weight)
+        await self._control("weight", target=_target(target), weight=_weight(weight))
 
     async def drain(self, target: str) -> None:
         """Send an upstream nothing new, and let the requests that it has got finish; :meth:`resume` ends it.
@@ -246,7 +248,7 @@ class ProxyLoadBalancer(Pool):
         Raises:
             ConfigurationError: it is none of this balancer's.
         """
-        await self._control("drain", target=target, draining=True)
+        await self._control("drain", target=_target(target), draining=True)
 
     async def resume(self, target: str) -> None:
         """End what :meth:`drain` began.
@@ -254,10 +256,22 @@ class ProxyLoadBalancer(Pool):
         Raises:
             ConfigurationError: it is none of this balancer's.
         """
-        await self._control("drain", target=target, draining=False)
+        await self._control("drain", target=_target(target), draining=False)
 
 
 _ARGUMENTS = {"health_url": "health_check_url", "slow_start_ms": "slow_start"}
+
+
+def _target(target: object) -> str:
+    if not isinstance(target, str):
+        raise ConfigurationError(f"target must be the URL of a target (str), not {show(target)}", field="target")
+    return target
+
+
+def _weight(weight: object) -> int:
+    if not isinstance(weight, int) or isinstance(weight, bool):
+        raise ConfigurationError(f"weight must be a whole number from 0 to 1000000, not {show(weight)}", field="weight")
+    return weight
 
 
 def _key(key: object) -> bytes | None:

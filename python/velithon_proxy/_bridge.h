@@ -20,7 +20,7 @@ typedef struct bridge_node {
     PyObject *lent[4];  /* owners of method, target, body, and key */
     PyObject *header;   /* owner of fields if they came packed */
     PyObject *direct;   /* the bytes object that node.direct points into */
-    PyObject *fast_path, *scope, *protocol; /* of a request that came by a fast path, until its response is there */
+    PyObject *fast_path, *scope, *protocol, *context; /* of a request that came by a fast path, until its response is there */
     uint8_t *packed;    /* fields packed here otherwise; kept with the node */
     size_t packed_cap;
     struct bridge_node *next_free;

@@ -2,6 +2,7 @@
 
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, Final, final
 
 ABI_VERSION: Final[int]
@@ -127,7 +128,8 @@ class FastPath:
         decided: frozenset[str],
         own_lines: Callable[[str, str, str], bytes | None],
         tail: tuple[tuple[str, str], ...],
-        resume: Callable[[Future[int], Any, Any, Any, Any], None],
+        copy_context: Callable[[], Context],
+        resume: Callable[[Future[int], Any, Any, Context, Any, int], None],
         tick: Callable[[], None],
     ) -> FastPath:
         """Keep the description.
@@ -143,9 +145,10 @@ class FastPath:
             decided: methods whose requests are left.
             own_lines: asked once for each ``(client, scheme, host)``: packed lines to add; ``None`` leaves the request.
             tail: lines to add to responses.
-            resume: called with ``(future, scope, protocol, reply, token)`` when the reply is anything but a small
-                whole response in ASCII: the future is then Python's to resolve. ``reply`` is an exception if the server
-                did not take a response.
+            copy_context: ``contextvars.copy_context``.
+            resume: called with ``(future, scope, protocol, context, reply, token)`` when the reply is anything but a
+                small whole response in ASCII: the future is then Python's to resolve. ``reply`` is an exception if the
+                server did not take a response.
             tick: called when there is a first request to watch over: :meth:`slow` is to be called after a while.
         """
 

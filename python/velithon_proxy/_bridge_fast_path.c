@@ -20,7 +20,8 @@ typedef struct fast_path {
     PyObject *own_lines;                 /* (address, scheme, host) -> packed lines, or None */
     PyObject *own;                       /* what it has returned, by all three */
     PyObject *tail;                      /* lines behind those of a response */
-    PyObject *resume;                    /* (future, scope, protocol, reply, token) */
+    PyObject *copy_context;              /* contextvars.copy_context: what goes on later goes on in the request's context */
+    PyObject *resume;                    /* (future, scope, protocol, context, reply, token) */
     PyObject *tick;                      /* () : call slow() after a while */
     uint64_t pool;
     unsigned long thread, flags;
@@ -50,6 +51,12 @@ int bridge_fast_path_init(void) {
     return 0;
 }
 
+/* The ordinary way will meet it again and say what is wrong. What stops programs (KeyboardInterrupt) stays. */
+static void forget(void) {
+    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_Exception))
+        PyErr_Clear();
+}
+
 /* An attribute that is a str of ASCII characters; NULL without an exception if it is anything else. */
 static PyObject *ascii_of(PyObject *object, PyObject *name, const char **data, Py_ssize_t *size) {
     PyObject *text = PyObject_GetAttr(object, name);
@@ -58,7 +65,7 @@ static PyObject *ascii_of(PyObject *object, PyObject *name, const char **data, P
         if (*data != NULL && *size == PyUnicode_GetLength(text))
             return text;
     }
-    PyErr_Clear();
+    forget();
     Py_XDECREF(text);
     return NULL;
 }
@@ -66,14 +73,14 @@ static PyObject *ascii_of(PyObject *object, PyObject *name, const char **data, P
 static int is(PyObject *object, PyObject *name, const char *wanted) {
     PyObject *text = PyObject_GetAttr(object, name);
     const int same = text != NULL && PyUnicode_Check(text) && PyUnicode_CompareWithASCIIString(text, wanted) == 0;
-    PyErr_Clear();
+    forget();
     Py_XDECREF(text);
     return same;
 }
 
 static int is_none(PyObject *object, PyObject *name) {
     PyObject *value = PyObject_GetAttr(object, name);
-    PyErr_Clear();
+    forget();
     Py_XDECREF(value);
     return value == Py_None;
 }
@@ -120,13 +127,13 @@ static PyObject *target_of(const fast_path *self, PyObject *path, PyObject *scop
         target = PyUnicode_FromFormat(query_size > 0 ? "%s%s?%s" : "%s%s", above, rest, query);
         if (target != NULL && PyUnicode_GetLength(target) != above_size + rest_size + (query_size > 0) * (query_size + 1))
             Py_CLEAR(target); /* a NUL somewhere */
-        PyErr_Clear();
+        forget();
     }
     Py_DECREF(query_string);
     return target;
 }
 
-/* All lines of the request if none of them needs a decision; *host is borrowed from them. */
+/* All lines of the request if none of them needs a decision, and the host that one of them names: two references. */
 static PyObject *lines_of(const fast_path *self, PyObject *scope, PyObject **host) {
     PyObject *headers = PyObject_GetAttr(scope, str_headers);
     PyObject *lines = headers != NULL ? PyObject_CallMethodObjArgs(headers, str_items, NULL) : NULL;
@@ -137,7 +144,10 @@ static PyObject *lines_of(const fast_path *self, PyObject *scope, PyObject **hos
         Py_ssize_t size;
         const char *text;
         harmless = 0;
-        if (!PyTuple_Check(line) || PyTuple_Size(line) != 2 || !PyUnicode_Check(name = PyTuple_GetItem(line, 0)))
+        if (!PyTuple_CheckExact(line) || PyTuple_Size(line) != 2)
+            break;
+        name = PyTuple_GetItem(line, 0); /* exactly a str: a subclass could run code that takes the line away */
+        if (!PyUnicode_CheckExact(name) || !PyUnicode_CheckExact(PyTuple_GetItem(line, 1)))
             break;
         text = PyUnicode_AsUTF8AndSize(name, &size);
         if (text == NULL || memchr(text, '_', (size_t)size) != NULL)
@@ -150,10 +160,13 @@ static PyObject *lines_of(const fast_path *self, PyObject *scope, PyObject **hos
             harmless = special == 0 || (special > 0 && PySet_Contains(self->harmless, line) > 0);
         }
     }
-    PyErr_Clear();
+    forget();
     Py_XDECREF(headers);
-    if (harmless && *host != NULL && PyUnicode_Check(*host))
+    if (harmless && *host != NULL) {
+        Py_INCREF(*host);
         return lines;
+    }
+    *host = NULL;
     Py_XDECREF(lines);
     return NULL;
 }
@@ -191,7 +204,7 @@ static PyObject *own_of(fast_path *self, PyObject *scope, PyObject *host) {
     }
     Py_XDECREF(asked);
 done:
-    PyErr_Clear(); /* the ordinary way says what is wrong */
+    forget();
     Py_XDECREF(key);
     Py_XDECREF(client_text);
     Py_XDECREF(scheme_text);
@@ -203,12 +216,12 @@ static int at_home(const fast_path *self) {
     if (vp_forked || self->channel == NULL || PyThread_get_thread_ident() != self->thread)
         return 0;
     PyObject *bound = PyObject_GetAttr(self->client, str_bound);
-    PyErr_Clear();
+    forget();
     Py_XDECREF(bound);
     if (bound != self->bound)
         return 0;
     PyObject *running = PyObject_CallMethodObjArgs(self->loop, str_is_running, NULL);
-    PyErr_Clear();
+    forget();
     Py_XDECREF(running);
     return running == Py_True;
 }
@@ -223,8 +236,9 @@ static PyObject *send_on(fast_path *self, PyObject *scope, PyObject *protocol, P
     entry->fast_path = Py_NewRef((PyObject *)self);
     entry->scope = Py_NewRef(scope);
     entry->protocol = Py_NewRef(protocol);
+    entry->context = PyObject_CallNoArgs(self->copy_context);
     PyObject *future = NULL;
-    if (bridge_pack_fields(entry, lines) == 0 && bridge_pack_more(entry, own) == 0)
+    if (entry->context != NULL && bridge_pack_fields(entry, lines) == 0 && bridge_pack_more(entry, own) == 0)
         future = PyObject_CallNoArgs(self->create_future);
     if (future != NULL && bridge_channel_submit(self->channel, entry, future, method, target) == 0)
         return future;
@@ -238,11 +252,11 @@ static PyObject *fast_path_take(PyObject *object, PyObject *const *args, Py_ssiz
     if (count != 2)
         return PyErr_Format(PyExc_TypeError, "take takes 2 arguments, %zd given", count);
     PyObject *scope = args[0], *protocol = args[1];
-    PyObject *path, *method = NULL, *lines = NULL, *target = NULL, *host, *own, *future = NULL;
+    PyObject *path, *method = NULL, *lines = NULL, *target = NULL, *host = NULL, *own, *future = NULL;
     const char *data;
     Py_ssize_t size;
     if (!at_home(self) || (path = ascii_of(scope, str_path, &data, &size)) == NULL)
-        Py_RETURN_NONE;
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     if (!below(self, data, size) || !is_plain(data, size) ||
         (PyUnicode_Check(self->endpoint) && PyUnicode_Compare(path, self->endpoint) == 0) ||
         !is(scope, str_proto, "http") || !is(scope, str_http_version, "1.1") || !is_none(scope, str_authority) ||
@@ -257,17 +271,22 @@ static PyObject *fast_path_take(PyObject *object, PyObject *const *args, Py_ssiz
     if (future != NULL && !self->ticking) {
         self->ticking = 1;
         PyObject *ticks = PyObject_CallNoArgs(self->tick);
-        if (ticks == NULL)
+        if (ticks == NULL) {
             PyErr_WriteUnraisable(self->tick);
+            self->ticking = 0;
+        }
         Py_XDECREF(ticks);
     }
 done:
-    PyErr_Clear();
+    forget();
     Py_DECREF(path);
     Py_XDECREF(method);
     Py_XDECREF(lines);
+    Py_XDECREF(host);
     Py_XDECREF(target);
-    return future != NULL ? future : Py_NewRef(Py_None);
+    if (future != NULL)
+        return future;
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
 static int is_done(PyObject *future) {
@@ -305,17 +324,19 @@ static int respond(const fast_path *self, const bridge_node *entry, PyObject *pr
 /* Ends the request of a node that came this way, or has Python go on with it. 0: nobody waits any more. */
 int bridge_fast_path_land(bridge_node *entry) {
     fast_path *self = (fast_path *)entry->fast_path;
-    PyObject *future = entry->future, *scope = entry->scope, *protocol = entry->protocol, *status = NULL, *result = NULL;
-    entry->fast_path = entry->future = entry->scope = entry->protocol = NULL;
+    PyObject *future = entry->future, *scope = entry->scope, *protocol = entry->protocol, *context = entry->context;
+    PyObject *status = NULL, *result = NULL;
+    entry->fast_path = entry->future = entry->scope = entry->protocol = entry->context = NULL;
     const int waiting = !is_done(future);
     if (waiting && respond(self, entry, protocol, &status)) {
         if (status != NULL) {
-            result = PyObject_CallMethodObjArgs(future, str_set_result, status, NULL);
+            result = is_done(future) ? Py_NewRef(Py_None) /* the server has cancelled who waits */
+                                     : PyObject_CallMethodObjArgs(future, str_set_result, status, NULL);
         } else { /* the server did not take it */
             PyObject *kind, *error, *traceback;
             PyErr_Fetch(&kind, &error, &traceback);
             PyErr_NormalizeException(&kind, &error, &traceback);
-            result = PyObject_CallFunction(self->resume, "OOOOO", future, scope, protocol, error, Py_None);
+            result = PyObject_CallFunction(self->resume, "OOOOOi", future, scope, protocol, context, error, 0);
             Py_XDECREF(kind);
             Py_XDECREF(error);
             Py_XDECREF(traceback);
@@ -325,7 +346,8 @@ int bridge_fast_path_land(bridge_node *entry) {
         PyErr_Clear();
         PyObject *reply = bridge_reply_of(entry);
         if (reply != NULL)
-            result = PyObject_CallFunction(self->resume, "OOOOK", future, scope, protocol, reply, (unsigned long long)token);
+            result = PyObject_CallFunction(self->resume, "OOOOOK", future, scope, protocol, context, reply,
+                                           (unsigned long long)token);
         Py_XDECREF(reply);
     }
     const int taken = result != NULL;
@@ -339,6 +361,7 @@ int bridge_fast_path_land(bridge_node *entry) {
     Py_DECREF(future);
     Py_DECREF(scope);
     Py_DECREF(protocol);
+    Py_DECREF(context);
     Py_DECREF((PyObject *)self);
     return taken;
 }
@@ -373,14 +396,15 @@ static int fast_path_clear(PyObject *object);
 
 static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
     static char *names[] = {"loop", "client", "bound", "channel", "pool", "flags", "prefix", "strip", "above", "endpoint", "special", "harmless",
-                            "decided", "own_lines", "tail", "resume", "tick", NULL};
+                            "decided", "own_lines", "tail", "copy_context", "resume", "tick",
+                            NULL};
     unsigned long long pool;
-    PyObject *given[14];
+    PyObject *given[15];
     fast_path read = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "$OOOO!KkUpUOOOOOO!OO:FastPath", names, &given[0], &given[1], &given[2],
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "$OOOO!KkUpUOOOOOO!OOO:FastPath", names, &given[0], &given[1], &given[2],
                                      bridge_channel_type, &given[3], &pool, &read.flags, &given[4], &read.strip, &given[5],
                                      &given[6], &given[7], &given[8], &given[9], &given[10], &PyTuple_Type, &given[11],
-                                     &given[12], &given[13]))
+                                     &given[12], &given[13], &given[14]))
         return NULL;
     if (!PyAnySet_Check(given[7]) || !PyAnySet_Check(given[8]) || !PyAnySet_Check(given[9])) {
         PyErr_SetString(PyExc_TypeError, "special, harmless and decided are sets");
@@ -392,7 +416,7 @@ static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *key
         return NULL;
     PyObject **members[] = {&self->loop, &self->client, &self->bound, &self->channel, &self->prefix, &self->above,
                             &self->endpoint, &self->special, &self->harmless, &self->decided, &self->own_lines, &self->tail,
-                            &self->resume, &self->tick};
+                            &self->copy_context, &self->resume, &self->tick};
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         *members[i] = Py_NewRef(given[i]);
     self->pool = pool, self->flags = read.flags, self->strip = read.strip;
@@ -406,7 +430,7 @@ static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *key
 
 #define MEMBERS(do) \
     do(loop) do(create_future) do(client) do(bound) do(channel) do(prefix) do(above) do(endpoint) do(special) do(harmless) do(decided) \
-    do(own_lines) do(own) do(tail) do(resume) do(tick)
+    do(own_lines) do(own) do(tail) do(copy_context) do(resume) do(tick)
 
 static int fast_path_traverse(PyObject *object, visitproc visit, void *arg) {
     fast_path *self = (fast_path *)object;

@@ -45,6 +45,7 @@ void bridge_node_free(bridge_node *entry) {
     Py_CLEAR(entry->fast_path);
     Py_CLEAR(entry->scope);
     Py_CLEAR(entry->protocol);
+    Py_CLEAR(entry->context);
     if (entry->packed_cap > KEPT_REPLY) {
         free(entry->packed);
         entry->packed = NULL, entry->packed_cap = 0;

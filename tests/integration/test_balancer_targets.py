@@ -13,6 +13,7 @@ from test_balancer_requests import balanced, names, sites
 from velithon_proxy import (
     ConfigurationError,
     Health,
+    NoHealthyTargetError,
     PoolStatus,
     ProxyClient,
     ProxyLoadBalancer,
@@ -286,3 +287,46 @@ def test_wrong_arguments_are_named(options: dict[str, Any], field: str, because:
         ProxyLoadBalancer(["http://a", "http://b"], **options)
     assert raised.value.field == field
     assert str(raised.value).startswith(field)
+
+
+@pytest.mark.parametrize("value", [None, True, 1.5, "3", -1, 1_000_001])
+async def test_a_weight_that_is_none_changes_nothing(value: Any) -> None:
+    async with balanced(2, strategy="weighted") as (balancer, given):
+        for call in (balancer.set_weight(given[0].url, value), balancer.add_target("http://127.0.0.1:1", value)):
+            with pytest.raises(ConfigurationError, match="weight must be a whole number from 0 to 1000000, not "):
+                await call
+        await balancer.get_health_status()
+        assert [(target.target, target.weight) for target in balancer.snapshot().targets] == [
+            (site.url, 1) for site in given
+        ]
+
+
+async def test_a_weight_goes_with_some_strategies_only() -> None:
+    async with balanced(2) as (balancer, given):
+        for call in (balancer.set_weight(given[0].url, 2), balancer.add_target("http://127.0.0.1:1", 2)):
+            with pytest.raises(ConfigurationError, match="weight is for the strategies weighted"):
+                await call
+        await balancer.add_target("http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("value", [None, 3, b"http://a", ["http://a"]])
+async def test_a_target_that_is_no_text_is_named(value: Any) -> None:
+    async with balanced(2, strategy="weighted") as (balancer, _):
+        calls = [
+            balancer.add_target(value), balancer.remove_target(value), balancer.set_weight(value, 1),
+            balancer.drain(value), balancer.resume(value),
+        ]  # fmt: skip
+        if value is not None:
+            calls.append(balancer.reset_circuit_breaker(value))
+        for call in calls:
+            with pytest.raises(ConfigurationError, match=r"target must be the URL of a target \(str\), not "):
+                await call
+
+
+async def test_an_error_says_why_no_target_can_be_used() -> None:
+    async with balanced(2, health_check_url="/health") as (balancer, given):
+        given[0].mode = 404
+        await balancer.health_check()
+        await balancer.drain(given[1].url)
+        with pytest.raises(NoHealthyTargetError, match=r"of 2: 1 unhealthy \(.*status 404\), 1 draining"):
+            await balancer.forward_request("GET", "/")

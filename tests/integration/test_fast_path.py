@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import json
 import logging
 import threading
@@ -66,7 +67,8 @@ class Sending:
 class Protocol:
     """Records what is answered; its client leaves when told to."""
 
-    refuses: Exception | None = None
+    refuses: BaseException | None = None
+    body: bytes = b""
     answers: list[tuple[int, Lines, bytes]] = field(default_factory=list)
     leaves: asyncio.Event = field(default_factory=asyncio.Event)
     watched: asyncio.Event = field(default_factory=asyncio.Event)
@@ -74,7 +76,8 @@ class Protocol:
     stream: Sending = field(default_factory=Sending)
 
     async def __call__(self) -> bytes:
-        return b""
+        await asyncio.sleep(0)  # it comes a little later
+        return self.body
 
     async def client_disconnect(self) -> None:
         self.waiting += 1
@@ -147,7 +150,7 @@ SAME: dict[str, tuple[dict[str, Any], Scope]] = {
     "DELETE": ({}, Scope(method="DELETE")),
     "another method": ({}, Scope(method="PURGE")),
     "a method that is none": ({}, Scope(method="G(T")),
-    "POST with nothing": ({}, Scope(method="POST", lines=[*PLAIN, ("content-length", "0")])),
+    "a POST without a body": ({}, Scope(method="POST")),
     "keep-alive": ({}, Scope(lines=[*PLAIN, ("connection", "keep-alive"), ("keep-alive", "timeout=5")])),
     "close": ({}, Scope(lines=[*PLAIN, ("connection", "close")])),
     "hop by hop": ({}, Scope(lines=[*PLAIN, ("te", "gzip"), ("upgrade", "h2c"), ("proxy-authorization", "x")])),
@@ -199,6 +202,7 @@ LEFT: dict[str, Scope] = {
     "a host beyond ASCII": Scope(lines=[("host", "é")]),
     "a very long host": Scope(lines=[("host", "h" * 300)]),
     "a body": Scope(method="POST", lines=[*PLAIN, ("content-length", "3")]),
+    "an empty body": Scope(method="POST", lines=[*PLAIN, ("content-length", "0")]),
     "a length of blanks": Scope(lines=[*PLAIN, ("content-length", " 0")]),
     "chunks": Scope(method="POST", lines=[*PLAIN, ("transfer-encoding", "chunked")]),
     "named fields": Scope(lines=[*PLAIN, ("connection", "close, x-a")]),
@@ -274,6 +278,37 @@ async def test_a_failure_is_answered_and_logged_once(
             "GET /api/x -> 502 UpstreamProtocolError"
         ]
         assert upstream.only_request().target == "/api/x"
+
+
+async def test_what_is_logged_later_is_logged_in_the_context_of_the_request(upstream: ScriptedUpstream) -> None:
+    request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="none")
+    seen: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(request_id.get())
+
+    def note(error: Exception, response: object) -> None:
+        seen.append(request_id.get())
+
+    async def served(gateway: ProxyMiddleware, name: str, protocol: Protocol) -> None:
+        request_id.set(name)
+        flight = take(gateway, Scope(), protocol)
+        assert flight is not None
+        await flight
+
+    logger, handler = logging.getLogger("velithon_proxy"), Handler()
+    logger.addHandler(handler)
+    try:
+        async with connected(upstream, on_error=note) as gateway:
+            upstream.answers(b"garbage\r\n\r\n")
+            await asyncio.create_task(served(gateway, "one", Protocol()))
+            assert seen == ["one", "one"]
+            upstream.answers(reply())
+            await asyncio.create_task(served(gateway, "two", Protocol(refuses=RuntimeError("closed"))))
+            assert seen[2:] == ["two"]
+    finally:
+        logger.removeHandler(handler)
 
 
 async def test_header_values_beyond_ascii_are_passed_on(
@@ -467,6 +502,91 @@ def test_each_event_loop_has_its_own(upstream: ScriptedUpstream) -> None:
 
     asyncio.run(beside())
     gateway.close()
+
+
+def test_two_loops_at_the_same_time_keep_their_answers(upstream: ScriptedUpstream) -> None:
+    """Each binds the gateway to itself again and again, also while the other one waits for a body."""
+    gateway = ProxyMiddleware(upstream.url, path_prefix="/api", max_retries=0)
+    upstream.does(lambda exchange: exchange.send(reply(body=exchange.request.target.encode())))
+    together = threading.Barrier(2)
+
+    async def some(name: str) -> None:
+        together.wait()
+        with_body = [*PLAIN, ("content-length", "1")]
+        for n in range(150):
+            protocols = {f"/api/{name}/{n}/{m}": Protocol() for m in range(4)}
+            served = []
+            for path, protocol in protocols.items():
+                lines = with_body if path.endswith("0") else PLAIN
+                protocol.body = b"x" if path.endswith("0") else b""
+                served.append(gateway(Scope(path=path, lines=lines), protocol))  # type: ignore[arg-type]
+            assert await asyncio.gather(*served) == [200] * 4
+            assert [protocol.answers[0][2] for protocol in protocols.values()] == [path.encode() for path in protocols]
+
+    errors: list[BaseException] = []
+
+    def run(name: str) -> None:
+        try:
+            asyncio.run(some(name))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    gateway.close()
+    assert errors == []
+
+
+async def test_a_server_that_panics_is_not_asked_twice(upstream: ScriptedUpstream) -> None:
+    class Panic(BaseException):
+        pass
+
+    async with connected(upstream) as gateway:
+        protocol = Protocol(refuses=Panic("the server's own"))
+        flight = take(gateway, Scope(), protocol)
+        assert flight is not None
+        with pytest.raises(Panic):
+            await flight
+        assert len(protocol.answers) == 1
+
+
+async def test_what_stops_a_program_is_not_held_up(upstream: ScriptedUpstream) -> None:
+    class Stopping(Scope):
+        @property
+        def headers(self) -> Headers:
+            raise KeyboardInterrupt
+
+    async with connected(upstream) as gateway:
+        with pytest.raises(KeyboardInterrupt):
+            take(gateway, Stopping(), Protocol())
+
+
+async def test_header_objects_that_change_their_list_are_left(upstream: ScriptedUpstream) -> None:
+    class Text(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            shared.clear()
+            return super().__hash__()
+
+    class Sharing:
+        def items(self) -> Lines:
+            return shared
+
+    shared: Lines = [HOST, (Text("x-a"), "1")]
+    scope: Any = Scope()
+    scope.__class__ = type("Odd", (Scope,), {"headers": Sharing()})
+    async with connected(upstream) as gateway:
+        assert take(gateway, scope, Protocol()) is None
+
+
+async def test_a_call_can_become_a_task(upstream: ScriptedUpstream) -> None:
+    async with connected(upstream) as gateway:
+        for _ in range(3):
+            assert await asyncio.create_task(gateway(Scope(), Protocol())) == 200  # type: ignore[arg-type]
 
 
 async def test_many_at_once_get_their_own_answers(upstream: ScriptedUpstream) -> None:

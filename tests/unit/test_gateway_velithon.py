@@ -177,16 +177,22 @@ type(log).info = lambda self, message, *arguments, extra=None: lines.append((mes
 class Noting(ProxyMiddleware):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
-        forward = self.forward
+        forward = self._rsgi.forward
         def noting(scope, protocol):
             answer = forward(scope, protocol)
             if answer is not None:
                 seen.append(type(scope).__module__)
             return answer
-        self.forward = noting
+        self._rsgi.forward = noting
 class Other(Noting):
     def __rsgi__(self, scope, protocol):
         raise AssertionError("Velithon asks it for a middleware")
+class Guard(Noting):
+    def __call__(self, *arguments):
+        inner = super().__call__(*arguments)
+        async def guarded(scope, protocol):
+            protocol.response_empty(401, [])
+        return guarded
 
 def answer(app, path):
     protocol = Protocol()
@@ -213,4 +219,7 @@ assert answer(guarded, "/a") == (502, "wrapped")
 special = Velithon()
 special.add_middleware(Other("http://127.0.0.1:1", "/a"))
 assert answer(special, "/a") == (502, "wrapped")
+special = Velithon()
+special.add_middleware(Guard("http://127.0.0.1:1", "/a"))
+assert answer(special, "/a") == (401, "wrapped")
 """)

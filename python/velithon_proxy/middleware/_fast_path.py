@@ -12,8 +12,10 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, cast
+from contextvars import Context
+from typing import Any, Final
 
+from .._balancer import ProxyLoadBalancer
 from .._stream import StreamResponse
 from ._answers import CLIENT_GONE, ClientGoneError, logger
 from ._clients import WATCH_AFTER, has_left
@@ -43,12 +45,13 @@ class FastPath:
         self.take: Callable[[Any, Any], asyncio.Future[int] | None] = _leave
 
     def renew(self) -> None:
-        """Take requests on the event loop that the gateway is bound to now."""
-        bound = self._gateway.client._bound
-        if bound is not self._bound:
+        """Take requests on the running event loop, if that is the one that the gateway is bound to now."""
+        client = self._gateway.client
+        bound = client._bound
+        if bound is not self._bound and bound[0] is asyncio.get_running_loop():  # another thread may have another one
             self._bound = bound
-            self._flights = None if bound[0] is None else _Flights(self._gateway, self._finish)
-            self.take = _leave if self._flights is None else self._flights.take
+            self._flights = _Flights(self._gateway, client, bound, self._finish)
+            self.take = self._flights.take
 
 
 def _leave(_scope: object, _protocol: object) -> None:
@@ -58,13 +61,20 @@ def _leave(_scope: object, _protocol: object) -> None:
 class _Flights:
     """The requests under way of one client on one event loop."""
 
-    def __init__(self, gateway: Gateway, finish: Callable[[Any, Any, Opened], Coroutine[Any, Any, int]]) -> None:
-        self._client, self._finish = gateway.client, finish
-        self._loop, self._channel = cast("tuple[asyncio.AbstractEventLoop, Any]", self._client._bound)
+    def __init__(
+        self,
+        gateway: Gateway,
+        client: ProxyLoadBalancer,
+        bound: tuple[Any, Any],
+        finish: Callable[[Any, Any, Opened], Coroutine[Any, Any, int]],
+    ) -> None:
+        self._client, self._finish = client, finish
+        self._loop: asyncio.AbstractEventLoop = bound[0]
+        self._channel = bound[1]
         self._watched: dict[asyncio.Future[int], asyncio.Task[None]] = {}
         self._left: set[int] = set()
         self._tasks: set[asyncio.Task[int]] = set()
-        self._native: Final = gateway.fast_path(self._resume, self._tick)
+        self._native: Final = gateway.fast_path(client, bound, self._resume, self._tick)
         self.take: Final = _leave if self._native is None else self._native.take
 
     def _tick(self) -> None:
@@ -96,13 +106,18 @@ class _Flights:
         if future.cancelled():
             self._channel.cancel(token)
 
-    def _resume(self, future: asyncio.Future[int], scope: Any, protocol: Any, reply: Any, token: int) -> None:
+    def _resume(
+        self, future: asyncio.Future[int], scope: Any, protocol: Any, context: Context, reply: Any, token: int
+    ) -> None:
         """Go on with a request whose response is no small one, or none; the future becomes its status."""
         left = token in self._left
         self._unwatch(token, future)
+        if isinstance(reply, BaseException) and not isinstance(reply, Exception):  # of a server, or of a signal
+            future.set_exception(reply)
+            return
         if isinstance(reply, Exception):
             # Somebody answered before, or the connection is gone; raising would run a handler twice.
-            logger.warning("the server did not take a response", exc_info=reply)
+            context.run(logger.warning, "the server did not take a response", exc_info=reply)
             future.set_result(CLIENT_GONE)
             return
         outcome: Opened
@@ -112,7 +127,7 @@ class _Flights:
             outcome = ClientGoneError("the client left before the upstream had answered")
             if isinstance(error, Exception) and not left:
                 outcome = error
-        task = self._loop.create_task(self._finish(scope, protocol, outcome))
+        task = self._loop.create_task(self._finish(scope, protocol, outcome), context=context)
         self._tasks.add(task)
         task.add_done_callback(functools.partial(self._end, future))
         future.add_done_callback(functools.partial(_cancel_with, task))

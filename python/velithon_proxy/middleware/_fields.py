@@ -50,9 +50,7 @@ _MOST_PEERS: Final = 1024
 
 SPECIAL_NAMES: Final = _SEEN
 """Fields of a request that a gateway must look at."""
-HARMLESS_LINES: Final = frozenset(
-    [("connection", value) for value in ("close", "Close", "keep-alive", "Keep-Alive")] + [("content-length", "0")]
-)
+HARMLESS_LINES: Final = frozenset(("connection", value) for value in ("close", "Close", "keep-alive", "Keep-Alive"))
 """Common lines with such names about which there is nothing to decide (``FieldRules.says_nothing``), in full."""
 
 

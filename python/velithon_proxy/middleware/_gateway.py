@@ -197,10 +197,16 @@ class Gateway:
         """The upstreams; another object after ``close``."""
         return self._client
 
-    def fast_path(self, resume: Callable[..., None], tick: Callable[[], None]) -> Any:
+    def fast_path(
+        self, client: ProxyLoadBalancer, bound: tuple[Any, Any], resume: Callable[..., None], tick: Callable[[], None]
+    ) -> Any:
         """A ``_bridge.FastPath`` around ``admit`` and ``open``, for requests about which they decide nothing.
 
-        None if the gateway was told to look at each, or to change what it answers, or has no connections yet.
+        None if the gateway was told to look at each, or to change what it answers.
+
+        Args:
+            client, bound: the upstreams, and what binds them to the running event loop.
+            resume, tick: of the fast path.
         """
         rules = self._rules
         looks = self._transform_request or self._transform_response or self._rewrites or self._hash_client
@@ -210,7 +216,8 @@ class Gateway:
         def own_lines(client: str, scheme: str, host: str) -> bytes | None:
             return rules.own_packed(Peer(address_of(client), scheme, host))
 
-        return self._client._fast_path(
+        return client._fast_path(
+            bound,
             self._flags,
             prefix=self._prefix,
             strip=self._strip_prefix,

@@ -175,8 +175,6 @@ class ProxyMiddleware:
         except TypeError as error:
             raise TypeError(f"ProxyMiddleware: {error}") from None
         self._rsgi = RSGIGateway(self._gateway, app)
-        self.forward: Final = self._rsgi.forward
-        """Serves a request of RSGI that is for the upstream; ``None``: it is for the application."""
         self._asgi = ASGIGateway(self._gateway, cast("ASGIApp | None", app))
 
     @overload
@@ -190,7 +188,9 @@ class ProxyMiddleware:
         if len(rest) == 2:
             return self._asgi(first, *rest)
         if rest:
-            return self._rsgi.__rsgi__(first, *rest)
+            served = self._rsgi.__rsgi__(first, *rest)
+            # Whoever calls it like this may want to make a task of it.
+            return _as_coroutine(served) if asyncio.isfuture(served) else served
         if isinstance(first, dict):
             # Servers take what is no coroutine function for the second version of ASGI: first the scope alone.
             return functools.partial(self._asgi, cast("dict[str, Any]", first))
@@ -234,6 +234,10 @@ class ProxyMiddleware:
 
     def __repr__(self) -> str:
         return f"<ProxyMiddleware {self._gateway!r}>"
+
+
+async def _as_coroutine(future: asyncio.Future[Any]) -> Any:
+    return await future
 
 
 _PARAMETERS: Final = inspect.signature(Gateway)

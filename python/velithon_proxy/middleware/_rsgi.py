@@ -101,10 +101,7 @@ class RSGIGateway:
         if flight is not None:
             return flight
         path = scope.path
-        if not self._gateway.matches(path) or scope.proto != "http":
-            return None
-        self._fast.renew()
-        return self.serve(scope, protocol, path)
+        return self.serve(scope, protocol, path) if self._gateway.matches(path) and scope.proto == "http" else None
 
     def _finish(self, scope: RSGIScope, protocol: RSGIHTTPProtocol, opened: Opened) -> Coroutine[Any, Any, int]:
         return self.serve(scope, protocol, scope.path, opened=opened)
@@ -175,6 +172,7 @@ class RSGIGateway:
             try:
                 if admitted is not None:
                     reply = await gateway.open(method, admitted, body)
+                    self._fast.renew()
                 else:
                     reply = await gateway.reply_to(cast("StreamResponse", opened), "")
                 lines = _as_utf8(cast("Lines", reply.lines), reply.target)

@@ -140,9 +140,10 @@ class _Lane:
         for entry in app.user_middleware:
             if not isinstance(entry.cls, ProxyMiddleware) or entry.cls.has_hooks:
                 break
-            if type(entry.cls).__rsgi__ is not ProxyMiddleware.__rsgi__:
+            cls = type(entry.cls)
+            if cls.__rsgi__ is not ProxyMiddleware.__rsgi__ or cls.__call__ is not ProxyMiddleware.__call__:
                 break  # somebody else's, with ways of its own
-            self.gateways.append(entry.cls.forward)
+            self.gateways.append(entry.cls._rsgi.forward)  # pyright: ignore[reportPrivateUsage] -- made for this caller
 
     def logged(self, answer: Awaitable[int], scope: Any) -> Awaitable[object]:
         """Write the line that Velithon would write about a request, with the status that was sent."""
