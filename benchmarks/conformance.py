@@ -163,7 +163,7 @@ def _answer(received: bytes | None, row: Row) -> str | tuple[int, bytes]:
     try:
         response.begin()
         body = response.read()
-    except (http.client.HTTPException, ValueError, OSError) as error:
+    except (http.client.HTTPException, ValueError, OSError, OverflowError) as error:
         return type(error).__name__
     expected = row.expect[0] if not isinstance(row.expect, str) else 0
     if response.status >= 500 and response.status != expected:

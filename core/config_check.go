@@ -228,7 +228,7 @@ func (c *Config) checkRetries() error {
 	if c.RetryMaxDelayMS < c.RetryBaseDelayMS {
 		return &ConfigError{
 			Field:   "retry_max_delay_ms",
-			Message: fmt.Sprintf("retry_max_delay_ms must be at least retry_base_delay_ms, %d, not %d", c.RetryBaseDelayMS, c.RetryMaxDelayMS),
+			Message: fmt.Sprintf("retry_max_delay_ms must be at least retry_base_delay_ms, %d ms, not %d ms", c.RetryBaseDelayMS, c.RetryMaxDelayMS),
 		}
 	}
 	if limit := c.Timeout().Milliseconds(); c.TryTimeoutMS > limit {
@@ -244,7 +244,7 @@ func (c *Config) checkHealth() error {
 	if c.HealthTimeoutMS >= c.HealthIntervalMS {
 		return &ConfigError{
 			Field:   "health_timeout_ms",
-			Message: fmt.Sprintf("health_timeout_ms must be less than health_interval_ms, %d, not %d", c.HealthIntervalMS, c.HealthTimeoutMS),
+			Message: fmt.Sprintf("health_timeout_ms must be less than health_interval_ms, %d ms, not %d ms", c.HealthIntervalMS, c.HealthTimeoutMS),
 		}
 	}
 	for _, span := range c.HealthExpected {

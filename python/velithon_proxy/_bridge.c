@@ -34,7 +34,8 @@ static int execute(PyObject *module) {
         PyErr_SetString(PyExc_ImportError, "velithon_proxy works in the main interpreter only: its core exists once per process");
         return -1;
     }
-    if (bridge_load_init() < 0 || bridge_resolve_init() < 0 || bridge_fast_path_init() < 0)
+    if (bridge_load_init() < 0 || bridge_resolve_init() < 0 || bridge_fast_path_init() < 0 ||
+        bridge_fast_take_init() < 0)
         return -1;
     bridge_channel_type = add_type(module, &bridge_channel_spec);
     PyObject *fast_path = (PyObject *)add_type(module, &bridge_fast_path_spec);

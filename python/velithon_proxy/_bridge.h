@@ -73,6 +73,8 @@ uint64_t bridge_node_count(void);
 
 /* _bridge_reply.c */
 PyObject *bridge_reply_of(bridge_node *entry);
+int bridge_is_done(PyObject *future);
+PyObject *bridge_set_result(PyObject *future, PyObject *value);
 int bridge_resolve(bridge_node *entry);
 int bridge_resolve_init(void);
 
@@ -87,12 +89,17 @@ PyObject *bridge_unpack_fields_lower(PyObject *module, PyObject *packed);
 /* _bridge_channel.c */
 extern PyType_Spec bridge_channel_spec;
 extern PyTypeObject *bridge_channel_type;
-int bridge_channel_submit(PyObject *self, bridge_node *entry, PyObject *future, PyObject *method, PyObject *target);
 PyObject *bridge_reap(PyObject *module, PyObject *unused);
+
+/* _bridge_submit.c */
+int bridge_channel_submit(PyObject *self, bridge_node *entry, PyObject *future, PyObject *method, PyObject *target);
 
 /* _bridge_fast_path.c */
 extern PyType_Spec bridge_fast_path_spec;
 int bridge_fast_path_init(void);
 int bridge_fast_path_land(bridge_node *entry);
+
+/* _bridge_fast_take.c */
+int bridge_fast_take_init(void);
 
 #endif

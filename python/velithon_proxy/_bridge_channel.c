@@ -1,12 +1,7 @@
-/* _bridge_channel.c: submit, cancel and drain for one event loop. */
-#include "_bridge.h"
+/* _bridge_channel.c: the border for one event loop, and what comes back over it. */
+#include "_bridge_channel.h"
 
 #define DRAIN_MAX 512 /* completions in one drain: a burst must not starve the rest of the loop */
-
-typedef struct channel_object {
-    PyObject_HEAD
-    channel *state; /* NULL once closed */
-} channel_object;
 
 PyTypeObject *bridge_channel_type;
 
@@ -14,14 +9,14 @@ static channel *orphans; /* channels whose loop is gone and whose requests are n
 
 /* Hands a node to the core. This thread never enters Go on the way of a request: it would wait for a free processor of
  * Go's with the GIL held. */
-static void hand_over(channel *state, bridge_node *entry) {
+void bridge_hand_over(channel *state, bridge_node *entry) {
     entry->node.reply_to = &state->queue;
     state->in_flight++;
     vp_in_flight++;
     vp_queue_push(vp_core.submit_queue, &entry->node);
 }
 
-static void submit_cancel(channel *state, uint64_t token) {
+void bridge_submit_cancel(channel *state, uint64_t token) {
     bridge_node *entry = bridge_node_new();
     if (entry == NULL) {
         PyErr_Clear(); /* the request runs into its deadline instead */
@@ -29,7 +24,7 @@ static void submit_cancel(channel *state, uint64_t token) {
     }
     entry->node.kind = VP_KIND_CANCEL;
     entry->node.argument = token;
-    hand_over(state, entry);
+    bridge_hand_over(state, entry);
 }
 
 /* The core wants memory for a large body: a bytes object that the caller will get as it is. */
@@ -45,7 +40,7 @@ static void give_buffer(bridge_node *entry, int wanted) {
 }
 
 /* Gives a parked node back to the core: with memory for more of the body, or without, which ends its request. */
-static void unpark(channel *state, bridge_node *entry) {
+void bridge_unpark(channel *state, bridge_node *entry) {
     entry->parked = 0;
     entry->node.kind = VP_KIND_BUFFER;
     entry->node.direct = entry->direct != NULL ? (uint8_t *)PyBytes_AsString(entry->direct) : NULL;
@@ -54,9 +49,9 @@ static void unpark(channel *state, bridge_node *entry) {
     vp_queue_push(vp_core.submit_queue, &entry->node);
 }
 
-static void stop(channel *state, bridge_node *entry) {
+void bridge_stop(channel *state, bridge_node *entry) {
     Py_CLEAR(entry->direct);
-    unpark(state, entry);
+    bridge_unpark(state, entry);
 }
 
 /* Takes one node back from the core. wanted: somebody still waits for the outcome. */
@@ -77,7 +72,7 @@ static void take_back(channel *state, vp_node *node, int wanted) {
     }
     entry->parked = entry->streaming = 1; /* before the future is resolved: what waits for it may come back at once */
     if ((!wanted || !bridge_resolve(entry)) && entry->parked)
-        stop(state, entry);
+        bridge_stop(state, entry);
 }
 
 static vp_node *next_node(channel *state) {
@@ -130,9 +125,9 @@ static void abandon(channel *state) {
         if (!entry->busy || entry->node.reply_to != &state->queue)
             continue;
         if (entry->parked)
-            stop(state, entry);
+            bridge_stop(state, entry);
         else if (entry->future != NULL)
-            submit_cancel(state, (uint64_t)entry->node.slot << 32 | entry->node.generation);
+            bridge_submit_cancel(state, (uint64_t)entry->node.slot << 32 | entry->node.generation);
     }
     atomic_store(&state->queue.sleeping, 0); /* nobody will wait again: spare the wake-ups */
     state->next_orphan = orphans;
@@ -218,245 +213,21 @@ static PyObject *channel_fileno(PyObject *self, PyObject *unused) {
     return PyLong_FromLong(state != NULL ? state->queue.wait_fd : -1);
 }
 
-static int lend_text(bridge_node *entry, int index, vp_span *span, PyObject *text, const char *what) {
-    if (!PyUnicode_Check(text)) {
-        PyErr_Format(PyExc_TypeError, "%s is of %R; str is allowed", what, Py_TYPE(text));
-        return -1;
-    }
-    Py_ssize_t size;
-    span->data = (const uint8_t *)PyUnicode_AsUTF8AndSize(text, &size);
-    if (span->data == NULL) {
-        if (PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
-            PyErr_Clear();
-            PyErr_Format(PyExc_ValueError, "%s has a lone surrogate, which UTF-8 cannot write", what);
-        }
-        return -1;
-    }
-    span->size = (uint64_t)size;
-    entry->lent[index] = Py_NewRef(text);
-    return 0;
-}
-
-static int lend_body(bridge_node *entry, PyObject *body) {
-    Py_ssize_t size;
-    char *data;
-    vp_span *span = &entry->node.body;
-    span->data = NULL, span->size = 0;
-    if (body == Py_None)
-        return 0;
-    if (PyUnicode_Check(body))
-        return lend_text(entry, 2, span, body, "body");
-    /* Only bytes never change while the core reads them. */
-    entry->lent[2] = PyBytes_Check(body) ? Py_NewRef(body) : PyObject_CheckBuffer(body) ? PyBytes_FromObject(body) : NULL;
-    if (entry->lent[2] == NULL) {
-        if (!PyErr_Occurred())
-            PyErr_Format(PyExc_TypeError, "body is of %R; bytes-like, str or None is allowed", Py_TYPE(body));
-        return -1;
-    }
-    if (PyBytes_AsStringAndSize(entry->lent[2], &data, &size) < 0)
-        return -1;
-    span->data = (const uint8_t *)data;
-    span->size = (uint64_t)size;
-    return 0;
-}
-
-static int lend_key(bridge_node *entry, PyObject *key) {
-    Py_ssize_t size;
-    char *data;
-    entry->node.key.data = NULL, entry->node.key.size = 0;
-    if (key == Py_None)
-        return 0;
-    if (PyBytes_AsStringAndSize(key, &data, &size) < 0)
-        return -1;
-    entry->lent[3] = Py_NewRef(key);
-    entry->node.key.data = (const uint8_t *)data;
-    entry->node.key.size = (uint64_t)size;
-    return 0;
-}
-
-static channel *open_state(PyObject *self) {
-    channel *state = ((channel_object *)self)->state;
-    if (bridge_ready() < 0)
-        return NULL;
-    if (state == NULL)
-        PyErr_SetString(PyExc_RuntimeError, "the channel is closed");
-    return state;
-}
-
-static PyObject *hand_over_for(PyObject *self, bridge_node *entry, PyObject *future) {
-    channel *state = open_state(self); /* anew: converting the arguments may have run code that closed the channel */
-    if (state == NULL) {
-        bridge_node_free(entry);
-        return NULL;
-    }
-    const uint64_t token = (uint64_t)entry->node.slot << 32 | entry->node.generation;
-    entry->future = Py_NewRef(future);
-    hand_over(state, entry);
-    return PyLong_FromUnsignedLongLong(token);
-}
-
-static PyObject *channel_submit(PyObject *self, PyObject *const *args, Py_ssize_t count) {
-    if (open_state(self) == NULL)
-        return NULL;
-    if (count != 9)
-        return PyErr_Format(PyExc_TypeError, "submit takes 9 arguments, %zd given", count);
-    const uint64_t pool = PyLong_AsUnsignedLongLong(args[1]);
-    const int64_t timeout = PyLong_AsLongLong(args[6]);
-    const unsigned long flags = PyLong_AsUnsignedLong(args[7]);
-    if (PyErr_Occurred())
-        return NULL;
-    bridge_node *entry = bridge_node_new();
-    if (entry == NULL)
-        return NULL;
-    vp_node *node = &entry->node;
-    node->kind = VP_KIND_REQUEST;
-    node->flags = (uint32_t)flags;
-    node->pool = pool;
-    node->timeout_ns = timeout;
-    node->submitted_ns = vp_now();
-    if (lend_text(entry, 0, &node->method, args[2], "method") < 0 ||
-        lend_text(entry, 1, &node->target, args[3], "path") < 0 || bridge_pack_fields(entry, args[4]) < 0 ||
-        lend_body(entry, args[5]) < 0 || lend_key(entry, args[8]) < 0) {
-        bridge_node_free(entry);
-        return NULL;
-    }
-    return hand_over_for(self, entry, args[0]);
-}
-
-/* Starts a request without a body whose fields are packed already. On failure the node stays the caller's. */
-int bridge_channel_submit(PyObject *self, bridge_node *entry, PyObject *future, PyObject *method, PyObject *target) {
-    vp_node *node = &entry->node;
-    node->kind = VP_KIND_REQUEST;
-    node->timeout_ns = 0;
-    node->submitted_ns = vp_now();
-    if (lend_text(entry, 0, &node->method, method, "method") < 0 || lend_text(entry, 1, &node->target, target, "path") < 0 ||
-        lend_body(entry, Py_None) < 0 || lend_key(entry, Py_None) < 0)
-        return -1;
-    channel *state = open_state(self);
-    if (state == NULL)
-        return -1;
-    entry->future = Py_NewRef(future);
-    hand_over(state, entry);
-    return 0;
-}
-
-static PyObject *channel_control(PyObject *self, PyObject *const *args, Py_ssize_t count) {
-    if (open_state(self) == NULL)
-        return NULL;
-    if (count != 4)
-        return PyErr_Format(PyExc_TypeError, "control takes 4 arguments, %zd given", count);
-    const uint64_t pool = PyLong_AsUnsignedLongLong(args[1]);
-    if (PyErr_Occurred())
-        return NULL;
-    bridge_node *entry = bridge_node_new();
-    if (entry == NULL)
-        return NULL;
-    entry->node.kind = VP_KIND_CONTROL;
-    entry->node.pool = pool;
-    if (lend_text(entry, 0, &entry->node.method, args[2], "operation") < 0 || lend_body(entry, args[3]) < 0) {
-        bridge_node_free(entry);
-        return NULL;
-    }
-    return hand_over_for(self, entry, args[0]);
-}
-
-static PyObject *channel_measure(PyObject *self, PyObject *args) {
-    PyObject *future;
-    unsigned int kind;
-    unsigned long long argument;
-    long long timeout;
-    if (open_state(self) == NULL || !PyArg_ParseTuple(args, "OIKL", &future, &kind, &argument, &timeout))
-        return NULL;
-    if (kind < VP_KIND_NOOP || kind > VP_KIND_BURN) {
-        PyErr_SetString(PyExc_ValueError, "kind is one of 4 (noop), 5 (panic), 6 (burn)");
-        return NULL;
-    }
-    bridge_node *entry = bridge_node_new();
-    if (entry == NULL)
-        return NULL;
-    entry->node.kind = kind;
-    entry->node.argument = argument;
-    entry->node.timeout_ns = timeout;
-    return hand_over_for(self, entry, future);
-}
-
-static PyObject *channel_cancel(PyObject *self, PyObject *argument) {
-    channel *state = ((channel_object *)self)->state;
-    const uint64_t token = PyLong_AsUnsignedLongLong(argument);
-    if (PyErr_Occurred())
-        return NULL;
-    /* In a forked child there is nothing to cancel, and an error would hide the reason for cancelling. */
-    bridge_node *entry = state != NULL && !vp_forked ? bridge_node_find(token) : NULL;
-    if (entry != NULL && entry->parked) {
-        if (entry->node.reply_to == &state->queue) /* what another channel has parked is counted there */
-            stop(state, entry);
-    } else if (entry != NULL) {
-        submit_cancel(state, token);
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *channel_read(PyObject *self, PyObject *const *args, Py_ssize_t count) {
-    channel *state = open_state(self);
-    if (state == NULL)
-        return NULL;
-    if (count != 3)
-        return PyErr_Format(PyExc_TypeError, "read takes 3 arguments, %zd given", count);
-    const uint64_t token = PyLong_AsUnsignedLongLong(args[1]);
-    const Py_ssize_t size = PyLong_AsSsize_t(args[2]);
-    if (PyErr_Occurred())
-        return NULL;
-    bridge_node *entry = bridge_node_find(token);
-    if (entry == NULL || !entry->parked || entry->node.reply_to != &state->queue || size <= 0) {
-        PyErr_SetString(PyExc_RuntimeError, "there is no response to read from");
-        return NULL;
-    }
-    entry->direct = PyBytes_FromStringAndSize(NULL, size);
-    if (entry->direct == NULL)
-        return NULL;
-    entry->node.direct_len = (uint64_t)size;
-    entry->future = Py_NewRef(args[0]);
-    unpark(state, entry);
-    Py_RETURN_NONE;
-}
-
-static PyObject *channel_send(PyObject *self, PyObject *const *args, Py_ssize_t count) {
-    if (open_state(self) == NULL)
-        return NULL;
-    if (count != 4)
-        return PyErr_Format(PyExc_TypeError, "send takes 4 arguments, %zd given", count);
-    const uint64_t token = PyLong_AsUnsignedLongLong(args[1]);
-    const int last = PyObject_IsTrue(args[3]);
-    if (PyErr_Occurred())
-        return NULL;
-    bridge_node *entry = bridge_node_new();
-    if (entry == NULL)
-        return NULL;
-    entry->node.kind = VP_KIND_PIECE;
-    entry->node.argument = token;
-    entry->node.flags = last ? VP_FLAG_LAST : 0;
-    if (lend_body(entry, args[2]) < 0) {
-        bridge_node_free(entry);
-        return NULL;
-    }
-    return hand_over_for(self, entry, args[0]);
-}
-
 static PyMethodDef channel_methods[] = {
-    {"submit", (PyCFunction)(void (*)(void))channel_submit, METH_FASTCALL,
+    {"submit", (PyCFunction)(void (*)(void))bridge_channel_submit_method, METH_FASTCALL,
      "submit(future, pool, method, path, headers, body, timeout_ns, flags, key) -> int\n--\n\n"
      "Start a request; its reply becomes the result of future. Returns the token for cancel."},
-    {"read", (PyCFunction)(void (*)(void))channel_read, METH_FASTCALL,
+    {"read", (PyCFunction)(void (*)(void))bridge_channel_read, METH_FASTCALL,
      "read(future, token, size)\n--\n\n"
      "Ask for the next at most size bytes of a streamed body: bytes become the result of future."},
-    {"send", (PyCFunction)(void (*)(void))channel_send, METH_FASTCALL,
+    {"send", (PyCFunction)(void (*)(void))bridge_channel_send, METH_FASTCALL,
      "send(future, token, piece, last) -> int\n--\n\n"
      "Send a piece of a request body; future is resolved once it is on its way, or the request over."},
-    {"cancel", channel_cancel, METH_O, "cancel(token)\n--\n\nCancel a request; one that is over is ignored."},
-    {"control", (PyCFunction)(void (*)(void))channel_control, METH_FASTCALL,
+    {"cancel", bridge_channel_cancel, METH_O, "cancel(token)\n--\n\nCancel a request; one that is over is ignored."},
+    {"control", (PyCFunction)(void (*)(void))bridge_channel_control, METH_FASTCALL,
      "control(future, pool, operation, argument) -> int\n--\n\n"
      "Start an operation on a pool; its reply, with the result as JSON for a body, becomes the result of future."},
-    {"measure", channel_measure, METH_VARARGS,
+    {"measure", bridge_channel_measure, METH_VARARGS,
      "measure(future, kind, argument, timeout_ns) -> int\n--\n\n"
      "Operations that test the border itself: 4 nothing, 5 panic, 6 keep argument goroutines busy for timeout_ns."},
     {"drain", channel_drain, METH_NOARGS, "drain()\n--\n\nResolve the futures of completed requests; call when fileno is readable."},

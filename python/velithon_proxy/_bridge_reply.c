@@ -102,12 +102,16 @@ PyObject *bridge_reply_of(bridge_node *entry) {
     return pack(items, 7);
 }
 
-static int is_done(PyObject *future) {
+int bridge_is_done(PyObject *future) {
     PyObject *done = PyObject_CallMethodObjArgs(future, str_done, NULL);
     const int result = done != NULL && PyObject_IsTrue(done) > 0;
     Py_XDECREF(done);
     PyErr_Clear();
     return result;
+}
+
+PyObject *bridge_set_result(PyObject *future, PyObject *value) {
+    return PyObject_CallMethodObjArgs(future, str_set_result, value, NULL);
 }
 
 /* Resolves the future of a node. 0: it was cancelled meanwhile and keeps its state. */
@@ -117,12 +121,12 @@ int bridge_resolve(bridge_node *entry) {
     PyObject *future = entry->future;
     entry->future = NULL;
     PyObject *reply = bridge_reply_of(entry);
-    PyObject *result = reply != NULL ? PyObject_CallMethodObjArgs(future, str_set_result, reply, NULL) : NULL;
+    PyObject *result = reply != NULL ? bridge_set_result(future, reply) : NULL;
     const int taken = result != NULL;
     if (result == NULL) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
-        if (is_done(future)) {
+        if (bridge_is_done(future)) {
             Py_XDECREF(type);
             Py_XDECREF(value);
             Py_XDECREF(traceback);

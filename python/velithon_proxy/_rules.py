@@ -108,7 +108,7 @@ def check_retries(config: Config) -> None:
     base, most = _number(config, "retry_base_delay_ms"), _number(config, "retry_max_delay_ms")
     if most < base:
         raise ConfigurationError(
-            f"retry_max_delay_ms must be at least retry_base_delay_ms, {base}, not {most}", field="retry_max_delay_ms"
+            f"retry_max_delay_ms must be at least retry_base_delay_ms, {base} ms, not {most} ms", field="retry_max_delay_ms"
         )
     limit = config.get("total_timeout_ms") or _number(config, "timeout_ms")
     if config.get("try_timeout_ms", 0) > limit:
@@ -127,7 +127,7 @@ def check_health(config: Config) -> None:
     interval, timeout = _number(config, "health_interval_ms"), _number(config, "health_timeout_ms")
     if timeout >= interval:
         raise ConfigurationError(
-            f"health_timeout_ms must be less than health_interval_ms, {interval}, not {timeout}",
+            f"health_timeout_ms must be less than health_interval_ms, {interval} ms, not {timeout} ms",
             field="health_timeout_ms",
         )
     if "health_expected" in config:

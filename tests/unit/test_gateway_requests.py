@@ -10,7 +10,8 @@ from velithon_proxy import ProxyResponse
 from velithon_proxy._headers import Headers
 from velithon_proxy.middleware._answers import ClientGoneError, Refusal
 from velithon_proxy.middleware._fields import Lines
-from velithon_proxy.middleware._gateway import Admitted, Gateway
+from velithon_proxy.middleware._gateway import Gateway
+from velithon_proxy.middleware._passing import Admitted
 
 HOST = ("host", "client.example")
 

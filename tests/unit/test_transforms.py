@@ -9,7 +9,8 @@ import pytest
 from velithon_proxy import ConfigurationError, GatewayResponse, ProxyRequest, ProxyResponse
 from velithon_proxy._headers import Headers
 from velithon_proxy.middleware._answers import Refusal
-from velithon_proxy.middleware._gateway import Admitted, Gateway, Reply
+from velithon_proxy.middleware._gateway import Gateway
+from velithon_proxy.middleware._passing import Admitted, Reply
 
 
 class Whole(ProxyResponse):

@@ -11,7 +11,8 @@ from .._stream import StreamResponse
 from ._answers import Answer, ClientGoneError, Refusal
 from ._clients import ClientWatch
 from ._fields import Lines, RawLines
-from ._gateway import Gateway, Reply
+from ._gateway import Gateway
+from ._passing import Reply
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -96,7 +97,7 @@ class ASGIGateway:
                 address=client[0] if client else None,
                 scheme=scope.get("scheme", "http"),
             )
-            body = await incoming.body(admitted.length, gateway.patience)
+            body = b"" if admitted.length == 0 else await incoming.body(admitted.length, gateway.patience)
             watch = ClientWatch(incoming.gone)
             try:
                 reply = await gateway.open(method, admitted, body, raw=True)
@@ -132,12 +133,12 @@ class _Incoming:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._complete = asyncio.Event()
+        self._complete: asyncio.Event | None = None
+        """Set once the body was read; ``None``: there is none, and nobody reads its empty message."""
 
     async def body(self, length: int | None, patience: float) -> bytes | AsyncIterator[bytes]:
-        if length == 0:
-            # Also without a body: its empty message comes before the news that the client has gone.
-            return b"".join([piece async for piece in self._pieces(length)])
+        """Read a body that was announced, or may come: a small one as a whole."""
+        self._complete = asyncio.Event()
         if length is not None and length <= _BUFFERED:
             try:
                 async with asyncio.timeout(patience):
@@ -162,11 +163,13 @@ class _Incoming:
                 yield piece
         if length is not None and received != length:
             raise Refusal(400, "the body has another length than the request says")
-        self._complete.set()
+        if self._complete is not None:
+            self._complete.set()
 
     async def gone(self) -> None:
         """Wait until the client has gone. Its body comes first, and somebody else takes that."""
-        await self._complete.wait()
+        if self._complete is not None:
+            await self._complete.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
 

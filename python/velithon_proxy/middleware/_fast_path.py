@@ -5,7 +5,7 @@ comes whole. From the server's objects to its response they cost one call into t
 coroutine. Whatever is different goes the ordinary way from the start; a response that is different comes back here.
 """
 
-# The pool was made for this caller as well.
+# The pool and the gateway were made for this caller as well.
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from .._balancer import ProxyLoadBalancer
 from .._stream import StreamResponse
 from ._answers import CLIENT_GONE, ClientGoneError, logger
 from ._clients import WATCH_AFTER, has_left
-from ._gateway import Gateway
+from ._fields import HARMLESS_LINES, SPECIAL_NAMES, Peer, address_of
+from ._gateway import REFUSED_METHODS, Gateway
 
 Opened = StreamResponse | Exception
 """What has become of a request that was sent: the head of its response is there, or it has failed."""
@@ -58,6 +59,39 @@ def _leave(_scope: object, _protocol: object) -> None:
     """Take nothing."""
 
 
+def _native(gateway: Gateway, client: ProxyLoadBalancer, bound: tuple[Any, Any], **calls: Callable[..., None]) -> Any:
+    """Tell the bridge what requests look like about which ``admit`` and ``open`` decide nothing.
+
+    Returns a ``_bridge.FastPath``; None if the gateway was told to look at each, or to change what it answers.
+
+    Args:
+        client, bound: the upstreams, and what binds them to the running event loop.
+        calls: ``resume`` and ``tick``.
+    """
+    rules = gateway._rules
+    looks = gateway._transform_request or gateway._transform_response or gateway._rewrites or gateway._hash_client
+    if looks or rules.changes_requests or rules.changes_responses:
+        return None
+
+    def own_lines(client: str, scheme: str, host: str) -> bytes | None:
+        return rules.own_packed(Peer(address_of(client), scheme, host))
+
+    return client._fast_path(
+        bound,
+        gateway._flags,
+        prefix=gateway._prefix,
+        strip=gateway._strip_prefix,
+        above=gateway._above,
+        endpoint=gateway._status_path,
+        special=SPECIAL_NAMES,
+        harmless=HARMLESS_LINES,
+        decided=REFUSED_METHODS,
+        own_lines=own_lines,
+        tail=rules.tail,
+        **calls,
+    )
+
+
 class _Flights:
     """The requests under way of one client on one event loop."""
 
@@ -74,7 +108,7 @@ class _Flights:
         self._watched: dict[asyncio.Future[int], asyncio.Task[None]] = {}
         self._left: set[int] = set()
         self._tasks: set[asyncio.Task[int]] = set()
-        self._native: Final = gateway.fast_path(client, bound, self._resume, self._tick)
+        self._native: Final = _native(gateway, client, bound, resume=self._resume, tick=self._tick)
         self.take: Final = _leave if self._native is None else self._native.take
 
     def _tick(self) -> None:

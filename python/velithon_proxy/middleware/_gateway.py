@@ -11,8 +11,8 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, Final
 
 from .._balancer import ProxyLoadBalancer
 from .._errors import ConfigurationError, ProxyError
@@ -20,20 +20,9 @@ from .._stream import StreamResponse
 from .._targets import parse_target
 from . import _paths
 from ._answers import Answer, ClientGoneError, Refusal, answer_to, log_failure, logger
-from ._fields import (
-    HARMLESS_LINES,
-    SPECIAL_NAMES,
-    FieldRules,
-    FieldsInput,
-    Lines,
-    Peer,
-    RawLines,
-    address_of,
-    as_text,
-    join_cookies,
-    seen,
-)
+from ._fields import FieldRules, FieldsInput, Lines, Peer, RawLines, as_text, join_cookies, seen
 from ._hosts import check_host
+from ._passing import Admitted, Reply, reply_of
 from ._rewrites import Rewrites
 from ._transforms import (
     ErrorHook,
@@ -50,7 +39,7 @@ _is_length: Final = re.compile(r"[0-9]{1,18}").fullmatch
 _GATEWAY: Final = 1  # VP_FLAG_GATEWAY and VP_FLAG_PRESERVE_HOST of capi/abi.h
 _PRESERVE_HOST: Final = 2
 
-_NEVER: Final = frozenset({"CONNECT", "TRACE"})
+REFUSED_METHODS: Final = frozenset({"CONNECT", "TRACE"})
 """Methods of requests that ``admit`` refuses."""
 _ALLOW: Final = (("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
@@ -62,33 +51,6 @@ _POOL_OPTIONS: Final = frozenset(
     }
 )
 """Options of :class:`~velithon_proxy.ProxyLoadBalancer` that a gateway hands on as they are."""
-
-
-class Admitted(NamedTuple):
-    """A request that will be forwarded once its body has been read."""
-
-    target: str
-    """The request target for the upstream."""
-    lines: Lines | RawLines | list[Any]
-    """The header lines to forward, text or bytes."""
-    length: int | None
-    """Bytes of body that the client announced: 0 if it sends none, ``None`` if it did not say how many."""
-    key: bytes | None = None
-    """Of the strategy ``consistent_hash``."""
-    client: str | None = None
-    """IP address of the connection's other end."""
-    host: str = ""
-    """The host that the client has asked for."""
-
-
-class Reply(NamedTuple):
-    """A response to hand on: whole, or with a body that is still to come."""
-
-    status: int
-    lines: Lines | RawLines
-    body: bytes | None
-    stream: StreamResponse | None
-    target: str
 
 
 class Gateway:
@@ -173,6 +135,7 @@ class Gateway:
             if error.field != "targets":
                 raise
             message = re.sub(r"^targets", "target_urls", str(error))
+            message = message.replace("put the path into each request", "upstream_path_prefix puts one in front")
             raise type(error)(message, field="target_urls") from None
         self.target: Final = target_urls if isinstance(target_urls, str) else ", ".join(target_urls)
         """The upstreams, as they were given."""
@@ -196,41 +159,6 @@ class Gateway:
     def client(self) -> ProxyLoadBalancer:
         """The upstreams; another object after ``close``."""
         return self._client
-
-    def fast_path(
-        self, client: ProxyLoadBalancer, bound: tuple[Any, Any], resume: Callable[..., None], tick: Callable[[], None]
-    ) -> Any:
-        """A ``_bridge.FastPath`` around ``admit`` and ``open``, for requests about which they decide nothing.
-
-        None if the gateway was told to look at each, or to change what it answers.
-
-        Args:
-            client, bound: the upstreams, and what binds them to the running event loop.
-            resume, tick: of the fast path.
-        """
-        rules = self._rules
-        looks = self._transform_request or self._transform_response or self._rewrites or self._hash_client
-        if looks or rules.changes_requests or rules.changes_responses:
-            return None
-
-        def own_lines(client: str, scheme: str, host: str) -> bytes | None:
-            return rules.own_packed(Peer(address_of(client), scheme, host))
-
-        return client._fast_path(
-            bound,
-            self._flags,
-            prefix=self._prefix,
-            strip=self._strip_prefix,
-            above=self._above,
-            endpoint=self._status_path,
-            special=SPECIAL_NAMES,
-            harmless=HARMLESS_LINES,
-            decided=_NEVER,
-            own_lines=own_lines,
-            tail=rules.tail,
-            resume=resume,
-            tick=tick,
-        )
 
     @property
     def has_hooks(self) -> bool:
@@ -373,7 +301,7 @@ class Gateway:
                 "transform_request", self._transform_request, request, ProxyRequest, GatewayResponse
             )
             if isinstance(changed, GatewayResponse):
-                return await _reply_of(changed, "")
+                return await reply_of(changed, "")
             method, body = changed.method, changed._to_send()
             admitted = admitted._replace(target=changed.target, lines=changed._lines())
         response = await self._client._open_stream(
@@ -410,7 +338,7 @@ class Gateway:
             answer = await run_hook("transform_response", self._transform_response, given, GatewayResponse)
             if answer is not given:
                 await response.aclose()
-            return await _reply_of(answer, response.target)
+            return await reply_of(answer, response.target)
         except BaseException:
             await response.aclose()
             raise
@@ -451,18 +379,6 @@ class Gateway:
 
     def __repr__(self) -> str:
         return f"{self.prefix!a} -> {self.target!r}"
-
-
-async def _reply_of(response: GatewayResponse, target: str) -> Reply:
-    """What a hook has made of a response, or made by itself."""
-    status, stream = response._checked_status(), response._stream
-    lines = response._lines()
-    if stream is not None and not response._replaced:
-        return Reply(status, lines, None, stream, target)
-    if stream is not None:
-        await stream.aclose()
-    body = b"" if status in (204, 304) else await response.read()
-    return Reply(status, lines, body, None, target)
 
 
 def _flag(field: str, value: object) -> bool:

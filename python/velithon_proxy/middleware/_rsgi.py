@@ -24,7 +24,8 @@ from ._answers import CLIENT_GONE, Answer, ClientGoneError, Refusal, logger
 from ._clients import ClientWatch
 from ._fast_path import FastPath, Opened
 from ._fields import Lines, address_of
-from ._gateway import Gateway, Reply
+from ._gateway import Gateway
+from ._passing import Reply
 from ._pipes import Pipe
 
 
