@@ -108,7 +108,8 @@ def check_retries(config: Config) -> None:
     base, most = _number(config, "retry_base_delay_ms"), _number(config, "retry_max_delay_ms")
     if most < base:
         raise ConfigurationError(
-            f"retry_max_delay_ms must be at least retry_base_delay_ms, {base} ms, not {most} ms", field="retry_max_delay_ms"
+            f"retry_max_delay_ms must be at least retry_base_delay_ms, {base} ms, not {most} ms",
+            field="retry_max_delay_ms",
         )
     limit = config.get("total_timeout_ms") or _number(config, "timeout_ms")
     if config.get("try_timeout_ms", 0) > limit:
