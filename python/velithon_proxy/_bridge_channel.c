@@ -2,6 +2,7 @@
 #include "_bridge_channel.h"
 
 #define DRAIN_MAX 512 /* completions in one drain: a burst must not starve the rest of the loop */
+#define FAST_PATH_WEIGHT 4 /* one that is answered in the drain takes as long as so many that resolve a future */
 
 PyTypeObject *bridge_channel_type;
 
@@ -54,6 +55,10 @@ void bridge_stop(channel *state, bridge_node *entry) {
     bridge_unpark(state, entry);
 }
 
+static int resolve(bridge_node *entry) {
+    return entry->fast_path != NULL ? bridge_fast_path_land(entry) : bridge_resolve(entry);
+}
+
 /* Takes one node back from the core. wanted: somebody still waits for the outcome. */
 static void take_back(channel *state, vp_node *node, int wanted) {
     bridge_node *entry = (bridge_node *)node;
@@ -66,12 +71,12 @@ static void take_back(channel *state, vp_node *node, int wanted) {
     wanted = wanted && entry->future != NULL;
     if (node->stage == VP_STAGE_DONE) {
         if (wanted)
-            (void)bridge_resolve(entry);
+            (void)resolve(entry);
         bridge_node_free(entry);
         return;
     }
     entry->parked = entry->streaming = 1; /* before the future is resolved: what waits for it may come back at once */
-    if ((!wanted || !bridge_resolve(entry)) && entry->parked)
+    if ((!wanted || !resolve(entry)) && entry->parked)
         bridge_stop(state, entry);
 }
 
@@ -99,12 +104,13 @@ static PyObject *channel_drain(PyObject *self, PyObject *unused) {
     do {
         vp_node *node;
         while ((node = next_node(state)) != NULL) {
-            if (taken++ == DRAIN_MAX) {
+            if (taken >= DRAIN_MAX) {
                 node->next = state->left;
                 state->left = node;
                 vp_queue_wake(&state->queue); /* the loop comes back after the other callbacks */
                 Py_RETURN_NONE;
             }
+            taken += ((bridge_node *)node)->fast_path != NULL ? FAST_PATH_WEIGHT : 1;
             take_back(state, node, 1);
             if (((channel_object *)self)->state != state)
                 Py_RETURN_NONE; /* a callback closed the channel */

@@ -116,8 +116,6 @@ PyObject *bridge_set_result(PyObject *future, PyObject *value) {
 
 /* Resolves the future of a node. 0: it was cancelled meanwhile and keeps its state. */
 int bridge_resolve(bridge_node *entry) {
-    if (entry->fast_path != NULL)
-        return bridge_fast_path_land(entry);
     PyObject *future = entry->future;
     entry->future = NULL;
     PyObject *reply = bridge_reply_of(entry);

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from velithon_proxy import ProxyError, ProxyLoadBalancer
 
@@ -133,11 +134,8 @@ async def send(balancer: ProxyLoadBalancer, tally: Tally, number: int, method: s
 
 
 @contextlib.asynccontextmanager
-async def load(
-    balancer: ProxyLoadBalancer, rate: int, methods: tuple[str, ...] = ("GET", "POST")
-) -> AsyncIterator[Tally]:
-    """Send so many requests a second, whatever becomes of them, until the block ends; then wait for all of them."""
-    tally = Tally()
+async def paced(rate: int, send: Callable[[int], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Call ``send`` with 0, 1, ... so many times a second until the block ends; then wait for all of them."""
     tasks: set[asyncio.Task[None]] = set()
     running = True
 
@@ -146,7 +144,7 @@ async def load(
         while running:
             due = int((time.perf_counter() - began) * rate)
             while number < due:
-                task = asyncio.create_task(send(balancer, tally, number, methods[number % len(methods)]))
+                task = asyncio.create_task(send(number))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
                 number += 1
@@ -154,11 +152,21 @@ async def load(
 
     pacer = asyncio.create_task(pace())
     try:
-        yield tally
+        yield
     finally:
         running = False
         await pacer
         await asyncio.gather(*tasks)
+
+
+@contextlib.asynccontextmanager
+async def load(
+    balancer: ProxyLoadBalancer, rate: int, methods: tuple[str, ...] = ("GET", "POST")
+) -> AsyncIterator[Tally]:
+    """Send so many requests a second, whatever becomes of them, until the block ends."""
+    tally = Tally()
+    async with paced(rate, lambda number: send(balancer, tally, number, methods[number % len(methods)])):
+        yield tally
 
 
 def recovered(balancer: ProxyLoadBalancer) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from chaos_load import Process, executed_twice, processes
+from chaos_load import Process, executed_twice, paced, processes
 from gateway_servers import GATEWAYS, Server
 from trial import SERVERS, Finding, exactly, percentile
 
@@ -44,11 +44,12 @@ class Tally:
 @contextlib.asynccontextmanager
 async def load(port: int, rate: int, methods: tuple[str, ...] = ("GET", "POST")) -> AsyncIterator[Tally]:
     """So many requests a second, whatever becomes of them, until the block ends."""
-    tally, running, tasks = Tally(), True, set[asyncio.Task[None]]()
+    tally = Tally()
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
 
-    async def send(session: aiohttp.ClientSession, number: int, method: str) -> None:
-        name, began, status = f"id-{number}", time.perf_counter(), 0
+    async def send(session: aiohttp.ClientSession, number: int) -> None:
+        name, method, began, status = f"id-{number}", methods[number % len(methods)], time.perf_counter(), 0
+        tally.sent += 1
         try:
             body = name if method == "POST" else None
             async with session.request(method, f"http://127.0.0.1:{port}/?{name}", data=body) as response:
@@ -64,26 +65,11 @@ async def load(port: int, rate: int, methods: tuple[str, ...] = ("GET", "POST"))
         if status != 200:
             tally.last_failure = max(tally.last_failure, began)
 
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(20)) as session:
-
-        async def pace() -> None:
-            began = time.perf_counter()
-            while running:
-                due = int((time.perf_counter() - began) * rate)
-                while tally.sent < due:
-                    task = asyncio.create_task(send(session, tally.sent, methods[tally.sent % len(methods)]))
-                    tally.sent += 1
-                    tasks.add(task)
-                    task.add_done_callback(tasks.discard)
-                await asyncio.sleep(0.002)
-
-        pacer = asyncio.create_task(pace())
-        try:
-            yield tally
-        finally:
-            running = False
-            await pacer
-            await asyncio.gather(*tasks)
+    async with (
+        aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(20)) as session,
+        paced(rate, lambda number: send(session, number)),
+    ):
+        yield tally
 
 
 @contextlib.contextmanager
