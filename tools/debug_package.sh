@@ -11,7 +11,7 @@ shift 2
 cd "$(dirname "$0")/.."
 go=${VELITHON_PROXY_GO:-go}
 
-variables=
+variables=-compressdwarf=false # never empty: a quoted flag must not come first
 for assignment in "$@"; do
     variables="$variables -X main.$assignment"
 done
