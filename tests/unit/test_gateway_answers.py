@@ -27,7 +27,8 @@ from velithon_proxy import (
     UpstreamClosedError,
     UpstreamProtocolError,
 )
-from velithon_proxy.middleware._answers import ClientGoneError, Refusal, answer_to, log_failure
+from velithon_proxy.middleware import _answers
+from velithon_proxy.middleware._answers import ClientGoneError, Outage, Refusal, answer_to, log_failure
 
 SECRET = "http://10.0.0.7:9001 /srv/key.pem"
 
@@ -150,3 +151,21 @@ def test_nothing_is_prepared_for_a_level_that_is_off(caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.CRITICAL, "velithon_proxy"):
         log_failure(ConnectError("x"), method="GET", path="/", prefix="", target="t")
     assert caplog.records == []
+
+
+def test_an_outage_is_told_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(_answers.time, "monotonic", lambda: now[0])
+    outage, none_left = Outage(), NoHealthyTargetError("x")
+    assert [outage.news(none_left), outage.news(CircuitOpenError("x")), outage.news(none_left)] == [0, None, None]
+    assert outage.news(ConnectError("x")) == 0, "what was tried is told each time"
+    now[0] += 0.999
+    assert outage.news(none_left) is None
+    now[0] += 0.001
+    assert outage.news(none_left) == 3
+    assert outage.news(none_left) is None
+
+
+def test_a_line_says_how_many_others_there_were(caplog: pytest.LogCaptureFixture) -> None:
+    log_failure(NoHealthyTargetError("x"), method="GET", path="/%s", prefix="", target="t", unsaid=3)
+    assert caplog.messages == ["GET /%s -> 503 NoHealthyTargetError: x (and 3 more like it)"]

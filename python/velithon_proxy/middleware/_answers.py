@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from math import ceil
 from typing import Final, NamedTuple
 
-from .._errors import InvalidHeaderError, InvalidRequestError, ProxyError
+from .._errors import (
+    CircuitOpenError,
+    InvalidHeaderError,
+    InvalidRequestError,
+    NoHealthyTargetError,
+    ProxyError,
+)
 
 logger: Final = logging.getLogger("velithon_proxy")
 
@@ -77,8 +84,27 @@ def answer_to(error: Exception) -> Answer:
     return _answer(500)
 
 
-def log_failure(error: Exception, *, method: str, path: str, prefix: str, target: str) -> None:
-    """Write the log line of a request that ended in ``error``.
+class Outage:
+    """Requests for which there is no upstream: in an outage that is every one, and a line a second says it all."""
+
+    def __init__(self) -> None:
+        self._unsaid = 0
+        self._silent_until = 0.0
+
+    def news(self, error: Exception) -> int | None:
+        """Whether to write a line about an error, and of how many others like it, before, there was none."""
+        if not isinstance(error, (CircuitOpenError, NoHealthyTargetError)):
+            return 0
+        now = time.monotonic()
+        if now < self._silent_until:
+            self._unsaid += 1
+            return None
+        unsaid, self._unsaid, self._silent_until = self._unsaid, 0, now + 1
+        return unsaid
+
+
+def log_failure(error: Exception, *, method: str, path: str, prefix: str, target: str, unsaid: int = 0) -> None:
+    """Write the log line of a request that ended in ``error``; ``unsaid`` others like it before had none.
 
     The record carries its parts as attributes too: ``method``, ``path``, ``prefix``, ``status``, ``error`` (class),
     ``upstream``, ``phase``, ``request_sent`` and ``elapsed_ms``. What a client sent is escaped.
@@ -105,7 +131,7 @@ def log_failure(error: Exception, *, method: str, path: str, prefix: str, target
     unexpected = level == logging.ERROR
     logger.log(
         level,
-        "%s %s -> %d %s: %s",
+        f"%s %s -> %d %s: %s (and {unsaid} more like it)" if unsaid else "%s %s -> %d %s: %s",
         fields["method"],
         fields["path"],
         status,

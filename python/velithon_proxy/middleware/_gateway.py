@@ -19,7 +19,7 @@ from .._errors import ConfigurationError, ProxyError
 from .._stream import StreamResponse
 from .._targets import parse_target
 from . import _paths
-from ._answers import Answer, ClientGoneError, Refusal, answer_to, log_failure, logger
+from ._answers import Answer, ClientGoneError, Outage, Refusal, answer_to, log_failure, logger
 from ._fields import FieldRules, FieldsInput, Lines, Peer, RawLines, as_text, join_cookies, seen
 from ._hosts import check_host
 from ._passing import Admitted, Reply, reply_of
@@ -141,6 +141,7 @@ class Gateway:
         """The upstreams, as they were given."""
         self.patience: Final = timeout_ms / 1000
         """Seconds that a client has to send a body that is read before anything is sent."""
+        self._outage: Final = Outage()
         self._rewrites: Rewrites | None = None
         if _flag("rewrite_location", rewrite_location) or _flag("rewrite_cookies", rewrite_cookies):
             targets = [target_urls] if isinstance(target_urls, str) else target_urls
@@ -345,8 +346,10 @@ class Gateway:
 
     async def fail(self, error: Exception, *, method: str, path: str, begun: bool = False) -> Answer | None:
         """Log a failure and return what to tell the client; ``None`` if nobody is to be told any more."""
-        target = (error.target if isinstance(error, ProxyError) else None) or self.target
-        log_failure(error, method=method, path=path, prefix=self._prefix, target=target)
+        unsaid = self._outage.news(error)
+        if unsaid is not None:
+            target = (error.target if isinstance(error, ProxyError) else None) or self.target
+            log_failure(error, method=method, path=path, prefix=self._prefix, target=target, unsaid=unsaid)
         if begun or isinstance(error, ClientGoneError):
             return None
         answer = answer_to(error)
