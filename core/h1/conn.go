@@ -37,9 +37,9 @@ type conn struct {
 	state    atomic.Uint32
 	ex       *Exchange // the exchange; written by the holder of the claim
 	lease    lease
-	used     bool       // has carried a request
+	used     bool          // has carried a request
 	idle     time.Duration // since when it has been idle: monotonic, after epoch; half the price of a time.Time
-	resolved *addresses // the answer that its address was taken from; nil without a name
+	resolved *addresses    // the answer that its address was taken from; nil without a name
 	expires  time.Duration // when the upstream said it would close it, less a second; zero if it did not
 
 	// What onReadable and onWritable, bound once, are to do: a closure a call would allocate.
