@@ -6,6 +6,7 @@ no echo of the request (RFC 9110 section 15.6 for the statuses). The log line ha
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import time
@@ -143,10 +144,15 @@ def log_failure(error: Exception, *, method: str, path: str, prefix: str, target
 
 
 def _answer(status: int, detail: str | None = None, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
+    return Answer(status, [("content-type", "application/json"), *headers], _body(status, detail))
+
+
+@functools.lru_cache(maxsize=128)
+def _body(status: int, detail: str | None) -> bytes:
     content: dict[str, object] = {"error": _PHRASES[status], "status": status}
     if detail is not None:
         content["detail"] = detail
-    return Answer(status, [("content-type", "application/json"), *headers], json.dumps(content).encode())
+    return json.dumps(content).encode()
 
 
 def _retry_after(error: ProxyError) -> int:
