@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from math import ceil
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .._errors import (
     CircuitOpenError,
@@ -163,3 +163,17 @@ def _retry_after(error: ProxyError) -> int:
 def _escaped(text: str) -> str:
     """Text of a client's, harmless in a log: no control or non-ASCII characters, and not without end."""
     return ascii(text[:200])[1:-1]
+
+
+def respond(protocol: Any, answer: Answer | None) -> None:
+    """Give an answer to an RSGI server, if there is one."""
+    if answer is None:
+        return
+    try:
+        if answer.body:
+            protocol.response_bytes(answer.status, answer.headers, answer.body)
+        else:
+            protocol.response_empty(answer.status, answer.headers)
+    except Exception:
+        # Somebody answered before, or the connection is gone; raising would run a handler twice.
+        logger.warning("the server did not take a response", exc_info=True)

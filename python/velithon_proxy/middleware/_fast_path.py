@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from .._balancer import ProxyLoadBalancer
 from .._stream import StreamResponse
-from ._answers import CLIENT_GONE, ClientGoneError, logger
+from ._answers import CLIENT_GONE, ClientGoneError, logger, respond
 from ._clients import WATCH_AFTER, has_left
 from ._fields import HARMLESS_LINES, SPECIAL_NAMES, Peer, address_of
 from ._gateway import REFUSED_METHODS, Gateway
@@ -102,7 +102,7 @@ class _Flights:
         bound: tuple[Any, Any],
         finish: Callable[[Any, Any, Opened], Coroutine[Any, Any, int]],
     ) -> None:
-        self._client, self._finish = client, finish
+        self._gateway, self._client, self._finish = gateway, client, finish
         self._loop: asyncio.AbstractEventLoop = bound[0]
         self._channel = bound[1]
         self._watched: dict[asyncio.Future[int], asyncio.Task[None]] = {}
@@ -161,6 +161,11 @@ class _Flights:
             outcome = ClientGoneError("the client left before the upstream had answered")
             if isinstance(error, Exception) and not left:
                 outcome = error
+        if isinstance(outcome, Exception) and self._gateway.on_error is None:  # nothing to wait for: an outage is cheap
+            answer = context.run(self._gateway.note, outcome, method=scope.method, path=scope.path)
+            respond(protocol, answer)
+            future.set_result(CLIENT_GONE if answer is None else answer.status)
+            return
         task = self._loop.create_task(self._finish(scope, protocol, outcome), context=context)
         self._tasks.add(task)
         task.add_done_callback(functools.partial(self._end, future))

@@ -96,7 +96,7 @@ class Gateway:
         check_hook("transform_request", transform_request)
         check_hook("transform_response", transform_response)
         check_hook("on_error", on_error)
-        self._on_error = on_error
+        self.on_error: Final = on_error
         self._transform_request = transform_request
         self._most: int | None = pool.get("max_request_body")
         self._transform_response = transform_response
@@ -164,7 +164,7 @@ class Gateway:
     @property
     def has_hooks(self) -> bool:
         """Whether there are functions that change what passes."""
-        hooks = (self._transform_request, self._transform_response, self._on_error)
+        hooks = (self._transform_request, self._transform_response, self.on_error)
         return any(hook is not None for hook in hooks)
 
     def matches(self, path: str, raw: str | None = None) -> bool:
@@ -346,14 +346,18 @@ class Gateway:
 
     async def fail(self, error: Exception, *, method: str, path: str, begun: bool = False) -> Answer | None:
         """Log a failure and return what to tell the client; ``None`` if nobody is to be told any more."""
+        answer = self.note(error, method=method, path=path, begun=begun)
+        return answer if answer is None or self.on_error is None else await self._shaped(self.on_error, error, answer)
+
+    def note(self, error: Exception, *, method: str, path: str, begun: bool = False) -> Answer | None:
+        """Do the same without asking ``on_error``."""
         unsaid = self._outage.news(error)
         if unsaid is not None:
             target = (error.target if isinstance(error, ProxyError) else None) or self.target
             log_failure(error, method=method, path=path, prefix=self._prefix, target=target, unsaid=unsaid)
         if begun or isinstance(error, ClientGoneError):
             return None
-        answer = answer_to(error)
-        return answer if self._on_error is None else await self._shaped(self._on_error, error, answer)
+        return answer_to(error)
 
     async def _shaped(self, hook: ErrorHook, error: Exception, answer: Answer) -> Answer:
         """What ``on_error`` makes of an answer; if it fails, the answer stays as it was."""

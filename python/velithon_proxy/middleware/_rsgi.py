@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 
 from .._errors import ProxyError
 from .._stream import StreamResponse
-from ._answers import CLIENT_GONE, Answer, ClientGoneError, Refusal, logger
+from ._answers import CLIENT_GONE, Answer, ClientGoneError, Refusal, logger, respond
 from ._clients import ClientWatch
 from ._fast_path import FastPath, Opened
 from ._fields import Lines, address_of
@@ -127,7 +127,7 @@ class RSGIGateway:
             _refuse_websocket(protocol, 501 if self._gateway.matches(scope.path) else 404)
             return
         refusal = Refusal(404, "nothing is served here")
-        _respond(protocol, await self._gateway.fail(refusal, method=scope.method, path=scope.path))
+        respond(protocol, await self._gateway.fail(refusal, method=scope.method, path=scope.path))
 
     async def serve(
         self,
@@ -155,7 +155,7 @@ class RSGIGateway:
             if opened is None:
                 own = gateway.own_answer(method, path)
                 if own is not None:
-                    _respond(protocol, own)
+                    respond(protocol, own)
                     return own.status
                 admitted = gateway.admit(
                     method,
@@ -200,7 +200,7 @@ class RSGIGateway:
                 watch.end()
             if reply is not None and reply.stream is not None:
                 await reply.stream.aclose()
-        _respond(protocol, answer)
+        respond(protocol, answer)
         if answer is not None:
             return answer.status
         return reply.status if begun and reply is not None else CLIENT_GONE
@@ -345,19 +345,6 @@ def _as_utf8(lines: Lines, target: str) -> Lines:
                 extra={"header": name, "upstream": target},
             )
     return kept
-
-
-def _respond(protocol: RSGIHTTPProtocol, answer: Answer | None) -> None:
-    if answer is None:
-        return
-    try:
-        if answer.body:
-            protocol.response_bytes(answer.status, answer.headers, answer.body)
-        else:
-            protocol.response_empty(answer.status, answer.headers)
-    except Exception:
-        # Somebody answered before, or the connection is gone; raising would run a handler twice.
-        logger.warning("the server did not take a response", exc_info=True)
 
 
 def _refuse_websocket(protocol: object, status: int) -> None:
