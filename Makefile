@@ -140,9 +140,16 @@ bench: bench-build ## measure against other clients and gateways; ARGS are those
 bench-quick: bench-build ## the same for a first look, in less than two minutes
 	@$(BENCH_VENV)/bin/python benchmarks/run.py --quick $(ARGS)
 
+# Built here because compiling them anew, with what guides a fuzzer, takes longer than a trial may.
+FUZZERS := build/fuzz
+.PHONY: fuzzers
+fuzzers: toolchain
+	@mkdir -p $(FUZZERS)
+	@for package in core core/h1; do $(STEP) "fuzzers of $$package" $(GO) test -c -fuzz=Fuzz -o $(FUZZERS)/ ./$$package || exit; done
+
 .PHONY: chaos
-chaos: bench-build $(TOXIPROXY) ## faults and loads, one line each: T1 to T13 on three servers; 12 minutes; ARGS="T2 T8" chooses
-	@GO=$(GO) TOXIPROXY=$(TOXIPROXY) $(BENCH_VENV)/bin/python tests/trials $(ARGS)
+chaos: bench-build fuzzers $(TOXIPROXY) ## faults and loads, one line each: T1 to T13 on three servers; 12 minutes; ARGS="T2 T8" chooses
+	@FUZZERS=$(FUZZERS) TOXIPROXY=$(TOXIPROXY) $(BENCH_VENV)/bin/python tests/trials $(ARGS)
 
 .PHONY: soak
 soak: bench-build ## a gateway under mixed load for MINUTES (10); memory, descriptors and goroutines over time

@@ -160,7 +160,10 @@ def _loads(folder: Path) -> str:
         ]
     start, leaks = _load(folder, "import"), _load(folder, "leaks")
     if start:
-        lines.append(f"Importing takes {number(start['import_ms'])} ms beyond asyncio and starts no thread.")
+        lines.append(
+            f"Importing takes {number(start['import_ms'])} ms beyond asyncio, {number(start['gateways_ms'])} more when "
+            "a gateway is made, and starts no thread."
+        )
     if leaks:
         slope = leaks["clients"][targets.OURS]["requests"]["rss_kb_per_100k"]
         lines.append(f"100,000 requests grow the process by {number(slope)} kB.")

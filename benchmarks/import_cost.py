@@ -18,6 +18,8 @@ except ImportError as error:
     print(json.dumps({"missing": str(error)}))
     sys.exit()
 end, cpu = time.perf_counter(), time.process_time() - cpu
+velithon_proxy.ProxyMiddleware
+gateways = time.perf_counter()
 try:
     threads = len(os.listdir("/proc/self/task"))
     maps = open("/proc/self/maps").read()
@@ -25,6 +27,7 @@ except OSError:
     threads, maps = None, ""
 print(json.dumps({
     "import_ms": (end - start) * 1e3,
+    "gateways_ms": (gateways - end) * 1e3,
     "cpu_ms": cpu * 1e3,
     "threads": threads,
     "go_mapped": int("libvelithonproxy" in maps),
@@ -46,6 +49,7 @@ def run(request: Request) -> dict[str, Any]:
     return {
         "interpreters": interpreters,
         "import_ms": statistics.median(r["import_ms"] for r in results),
+        "gateways_ms": statistics.median(r["gateways_ms"] for r in results),
         "cpu_ms": statistics.median(r["cpu_ms"] for r in results),
         "threads": max((r["threads"] for r in results if r["threads"] is not None), default=None),
         "go_mapped": max(r["go_mapped"] for r in results),

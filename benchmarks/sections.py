@@ -177,6 +177,7 @@ def _import_sections(data: dict[str, Any]) -> Iterator[Section]:
     table = table_of(["figure", "value"])
     table.add_row("import beyond asyncio, ms", number(data["import_ms"]))
     table.add_row("the same in CPU time, ms", number(data["cpu_ms"]))
+    table.add_row("gateways beyond that, ms", number(data["gateways_ms"]))
     table.add_row("threads after import", str(data["threads"]))
     table.add_row("Go core mapped after import", "yes" if data["go_mapped"] else "no")
     yield Section("Import", f"Median of {data['interpreters']} fresh interpreters.", table)

@@ -4,9 +4,11 @@
 >>> async with ProxyClient("http://127.0.0.1:8000") as client:
 ...     status, headers, body = await client.forward_request("GET", "/")
 
-Importing the package starts nothing: the core is loaded by the first request. With Velithon in the process,
-``app.add_middleware(ProxyMiddleware(...))`` works as its documentation says.
+Importing the package starts nothing: the core is loaded by the first request, the gateways when one of their names is
+asked for. With Velithon in the process, ``app.add_middleware(ProxyMiddleware(...))`` works as its documentation says.
 """
+
+from typing import TYPE_CHECKING
 
 from ._attempts import CircuitBreakerStatus, PoolStatus, StateChange, TargetStatus
 from ._balancer import ProxyLoadBalancer
@@ -36,6 +38,7 @@ from ._errors import (
     UpstreamProtocolError,
 )
 from ._headers import Headers
+from ._import_hook import watch_for_velithon
 from ._install import install
 from ._policies import Breaker, Health, Retry
 from ._response import ProxyResponse
@@ -43,7 +46,9 @@ from ._settings import Limits, Timeouts
 from ._stream import StreamResponse
 from ._tls import TLS, InsecureTLSWarning
 from ._version import __version__
-from .middleware import GatewayResponse, ProxyMiddleware, ProxyRequest, Refusal
+
+if TYPE_CHECKING:
+    from .middleware import GatewayResponse, ProxyMiddleware, ProxyRequest, Refusal
 
 __all__ = [
     "TLS",
@@ -91,3 +96,23 @@ __all__ = [
     "__version__",
     "install",
 ]
+
+_OF_GATEWAYS = frozenset({"GatewayResponse", "ProxyMiddleware", "ProxyRequest", "Refusal"})
+
+
+def __getattr__(name: str) -> object:
+    # Half of what importing this package would cost is theirs, and programs that only use clients need none of them.
+    if name not in _OF_GATEWAYS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import middleware
+
+    value: object = getattr(middleware, name)
+    globals()[name] = value  # asked once
+    return value
+
+
+watch_for_velithon()
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OF_GATEWAYS})

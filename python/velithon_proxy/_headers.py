@@ -115,7 +115,7 @@ class Headers(Mapping[str, str]):
     def _multidict(self) -> CIMultiDictProxy[str]:
         mapping = self._mapping
         if mapping is None:
-            mutable, read_only = _multidict_types()
+            mutable, read_only = multidict_types()
             mapping = self._mapping = read_only(mutable(self._decoded()))
         return mapping
 
@@ -163,7 +163,7 @@ class Headers(Mapping[str, str]):
 
 
 @cache
-def _multidict_types() -> tuple[type[CIMultiDict[str]], type[CIMultiDictProxy[str]]]:
+def multidict_types() -> tuple[type[CIMultiDict[str]], type[CIMultiDictProxy[str]]]:
     """Import multidict when it is first needed: that takes as long as all the rest of this package."""
     from multidict import CIMultiDict, CIMultiDictProxy
 

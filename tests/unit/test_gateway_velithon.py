@@ -37,6 +37,31 @@ def test_add_middleware_is_there_in_either_order(imports: str) -> None:
     run(imports + WORKS)
 
 
+def test_the_method_is_there_before_its_argument_is_asked_for() -> None:
+    # app.add_middleware is looked up first, and only then velithon_proxy.ProxyMiddleware, which imports the gateways.
+    run("""
+import velithon_proxy
+from velithon import Velithon
+Velithon().add_middleware(velithon_proxy.ProxyMiddleware("http://up:1", "/a"))
+""")
+
+
+def test_gateways_are_imported_when_one_of_their_names_is_asked_for() -> None:
+    run("""
+import sys, velithon_proxy
+gateways = {"GatewayResponse", "ProxyMiddleware", "ProxyRequest", "Refusal"}
+assert "velithon_proxy.middleware" not in sys.modules and "multidict" not in sys.modules
+assert gateways <= set(velithon_proxy.__all__) <= set(dir(velithon_proxy))
+assert {name for name in gateways if getattr(velithon_proxy, name).__name__ == name} == gateways
+try:
+    velithon_proxy.Middleware
+except AttributeError as error:
+    assert "Middleware" in str(error)
+else:
+    raise SystemExit("an attribute that is not there")
+""")
+
+
 def test_velithon_is_not_imported_by_this_package() -> None:
     run("""
 import sys, velithon_proxy

@@ -4,11 +4,8 @@
 parts. There is an adapter for each server interface (``_rsgi.py``, ``_asgi.py``) and framework (``_velithon.py``).
 """
 
-from . import _velithon
 from ._answers import Refusal
 from ._middleware import ProxyMiddleware
 from ._transforms import GatewayResponse, ProxyRequest
 
 __all__ = ["GatewayResponse", "ProxyMiddleware", "ProxyRequest", "Refusal"]
-
-_velithon.extend()

@@ -40,7 +40,7 @@ _MANAGED: Final = _FORWARDED | _FRAMING | {"via", "host", "expect", "cookie", "a
 # RFC 7239 section 4, without extensions: for, by, host and proto, each once.
 _NODE: Final = r'(?:[A-Za-z0-9._-]+|"(?:[A-Za-z0-9._:-]+|\[[0-9A-Fa-f:.]+\](?::[A-Za-z0-9._-]+)?)")'
 _PAIR: Final = rf"(?:for|by|host|proto)={_NODE}"
-_is_forwarded: Final = re.compile(rf"{_PAIR}(?:;{_PAIR})*(?:\s*,\s*{_PAIR}(?:;{_PAIR})*)*", re.IGNORECASE).fullmatch
+_is_forwarded: Final = re.compile(rf"{_PAIR}(?:(?:;|\s*,\s*){_PAIR})*", re.IGNORECASE).fullmatch
 
 
 _SEEN: Final = _SPECIAL | {"host", "content-length", "transfer-encoding"}

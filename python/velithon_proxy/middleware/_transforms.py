@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, TypeAlias, TypeVar, cast
-
-from multidict import CIMultiDict
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 from .._errors import ConfigurationError, InvalidHeaderError
+from .._headers import multidict_types
 from .._show import show
 from .._stream import StreamResponse
 from ._answers import Refusal
 from ._fields import Lines
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDict
 
 HeadersInput: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]] | None"
 BodyInput: TypeAlias = "bytes | bytearray | memoryview | str"
@@ -31,7 +33,7 @@ class _Message:
     """
 
     def __init__(self, lines: Lines, body: bytes | None) -> None:
-        self.headers: CIMultiDict[str] = CIMultiDict(lines)
+        self.headers: CIMultiDict[str] = multidict_types()[0](lines)
         self._framing = self._framing_now()
         self._body = body
         self._replaced = False

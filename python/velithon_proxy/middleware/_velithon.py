@@ -1,76 +1,22 @@
 """Velithon 0.6: the method that its documentation calls, and a middleware list that may name one class twice.
 
-Velithon's class is extended when both packages are imported, in whichever order, and Velithon is never imported from
-here: an application without it must not pay for it. ``app.add_middleware(ProxyMiddleware(...))`` looks the method up
-before the argument exists, so the constructor would be too late.
+Its class is extended as soon as both packages are imported (``_import_hook.py``).
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, cast
 
 from ._middleware import ProxyMiddleware
 
-if TYPE_CHECKING:
-    # importlib.abc brings in half of the library's tools for reading package data.
-    from importlib.abc import Loader
-    from importlib.machinery import ModuleSpec
 
-_MODULE: Final = "velithon.application"
-
-
-def extend() -> None:
-    """Extend Velithon now if it is imported, otherwise when it is."""
-    module = sys.modules.get(_MODULE)
-    if hasattr(module, "Velithon"):
-        _extend(module)
-    elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
-
-
-class _Finder:
-    """Finds one module, by asking the others, in order to be there when it is executed."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname != _MODULE:
-            return None
-        for finder in sys.meta_path:
-            find = None if isinstance(finder, _Finder) else getattr(finder, "find_spec", None)
-            spec = None if find is None else find(fullname, path, target)
-            if spec is not None:
-                if spec.loader is not None:
-                    spec.loader = cast("Loader", _Loader(spec.loader))
-                return spec
-        return None
-
-
-class _Loader:
-    """Executes a module as its own loader does, then extends it."""
-
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        # Whoever looks for the source or the data of the module asks its loader.
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
-        module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        _extend(module)
-
-
-def _extend(module: ModuleType | None) -> None:
+def extend(module: ModuleType) -> None:
+    """Extend the class of ``velithon.application``, once."""
     cls: Any = getattr(module, "Velithon", None)
     if cls is None or "_velithon_proxy_extended" in vars(cls):
         return
