@@ -18,7 +18,8 @@ status=0
 border="tests/integration/test_client_requests.py tests/integration/test_client_responses.py
     tests/integration/test_client_failures.py tests/integration/test_client_life.py
     tests/integration/test_stream_responses.py tests/integration/test_stream_uploads.py
-    tests/integration/test_balancer_requests.py tests/integration/test_fast_path.py"
+    tests/integration/test_balancer_requests.py tests/integration/test_fast_path_requests.py
+    tests/integration/test_fast_path_responses.py tests/integration/test_fast_path_life.py"
 
 verdict() { # NAME STATUS LOG
     if [ "$2" -eq 0 ]; then

@@ -9,6 +9,7 @@ import typing
 from typing import Any
 
 import pytest
+from rsgi_server import Scope
 
 from velithon_proxy import ConfigurationError, InvalidTargetError, ProxyMiddleware
 from velithon_proxy.middleware._gateway import Gateway
@@ -126,13 +127,9 @@ async def test_an_instance_is_an_application() -> None:
     async def record(scope: object, protocol: object) -> None:
         called.append(scope)
 
-    class Scope:
-        path = "/elsewhere"
-        proto = "http"
-
     middleware = ProxyMiddleware("http://up", "/api", app=record)
-    await middleware(Scope(), None)  # type: ignore[call-overload]
-    await middleware.__rsgi__(Scope(), None)  # type: ignore[arg-type]
+    await middleware(Scope("/elsewhere"), None)  # type: ignore[call-overload]
+    await middleware.__rsgi__(Scope("/elsewhere"), None)  # type: ignore[arg-type]
     assert len(called) == 2
 
 

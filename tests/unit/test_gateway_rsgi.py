@@ -4,67 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rsgi_server import HOST, Protocol, Scope
 
 from velithon_proxy import ConnectError, ProxyResponse
 from velithon_proxy._headers import Headers
 from velithon_proxy.middleware import _clients
 from velithon_proxy.middleware._gateway import Gateway
 from velithon_proxy.middleware._rsgi import RSGIGateway
-
-
-@dataclass
-class Scope:
-    path: str = "/api/x"
-    method: str = "GET"
-    proto: str = "http"
-    http_version: str = "1.1"
-    query_string: str = ""
-    authority: str | None = None
-    headers: dict[str, str] = field(default_factory=lambda: {"host": "h"})
-
-
-@dataclass
-class Protocol:
-    """Records what is answered."""
-
-    body: bytes | Exception = b""
-    leaves: asyncio.Event | None = None
-    refuses: Exception | None = None
-    reads: int = 0
-    waiting: int = 0
-    watched: asyncio.Event = field(default_factory=asyncio.Event)
-    answers: list[tuple[int, list[tuple[str, str]], bytes]] = field(default_factory=list)
-
-    async def __call__(self) -> bytes:
-        self.reads += 1
-        if isinstance(self.body, Exception):
-            raise self.body
-        return self.body
-
-    async def client_disconnect(self) -> None:
-        self.watched.set()
-        if self.leaves is None:
-            raise AttributeError("a wrapper without this method")
-        self.waiting += 1
-        try:
-            await self.leaves.wait()
-        finally:
-            self.waiting -= 1
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.answers.append((status, headers, body))
-        if self.refuses is not None:
-            raise self.refuses
-
-    def response_empty(self, status: int, headers: list[tuple[str, str]]) -> None:
-        self.response_bytes(status, headers, b"")
-
-    def close(self, status: int) -> None:
-        self.answers.append((status, [], b"closed"))
 
 
 class Client:
@@ -105,6 +55,12 @@ def response(status: int = 200, *lines: tuple[str, str | bytes], body: bytes = b
     return WholeResponse(status, Headers(lines).packed, body, "http://up", 0)
 
 
+def without_client(scope: Scope) -> Any:
+    """The scope of a wrapper that tells neither the client nor the scheme; nothing of RSGIScope is missing."""
+    told = ("path", "method", "proto", "http_version", "query_string", "authority", "headers")
+    return SimpleNamespace(**{name: getattr(scope, name) for name in told})
+
+
 def adapter(client: Client, app: object = None) -> RSGIGateway:
     gateway = Gateway("http://up", "/api", via=None)
     gateway._client = client  # type: ignore[assignment]
@@ -112,10 +68,11 @@ def adapter(client: Client, app: object = None) -> RSGIGateway:
 
 
 async def test_a_response_is_passed_on() -> None:
-    protocol = Protocol()
-    await adapter(Client(response(201, ("X-A", "1"), ("x-a", "2"))))(Scope(), protocol)
-    assert protocol.answers == [(201, [("X-A", "1"), ("x-a", "2")], b"body")]
-    assert protocol.reads == 0, "no body was announced, so none is waited for"
+    for scope in (Scope(), without_client(Scope())):
+        protocol = Protocol()
+        await adapter(Client(response(201, ("X-A", "1"), ("x-a", "2"))))(scope, protocol)
+        assert protocol.answers == [(201, [("X-A", "1"), ("x-a", "2")], b"body")]
+        assert protocol.reads == 0, "no body was announced, so none is waited for"
 
 
 async def test_an_empty_response_is_passed_on_as_empty() -> None:
@@ -126,9 +83,9 @@ async def test_an_empty_response_is_passed_on_as_empty() -> None:
 
 async def test_the_body_is_read_when_one_may_come() -> None:
     for scope in (
-        Scope(headers={"host": "h", "content-length": "3"}),
-        Scope(headers={"host": "h", "transfer-encoding": "chunked"}),
-        Scope(http_version="2", authority="h", headers={}),
+        Scope(lines=[HOST, ("content-length", "3")]),
+        Scope(lines=[HOST, ("transfer-encoding", "chunked")]),
+        Scope(http_version="2", authority="h", lines=[]),
     ):
         protocol = Protocol(body=b"abc")
         await adapter(Client(response()))(scope, protocol)
@@ -139,7 +96,7 @@ async def test_the_body_is_read_when_one_may_come() -> None:
 async def test_a_short_body_is_not_forwarded(body: bytes | Exception) -> None:
     """An aborted upload raises, but iterating over the protocol, or another middleware, may have cut it silently."""
     client, protocol = Client(response()), Protocol(body=body)
-    await adapter(client)(Scope(method="POST", headers={"host": "h", "content-length": "3"}), protocol)
+    await adapter(client)(Scope(method="POST", lines=[HOST, ("content-length", "3")]), protocol)
     assert (client.calls, protocol.answers[0][0], len(protocol.answers)) == (0, 400, 1)
 
 
@@ -169,7 +126,7 @@ async def test_a_server_that_takes_no_answer_is_not_asked_twice(caplog: pytest.L
 
 
 async def test_an_outer_cancellation_goes_on() -> None:
-    client, protocol = Client(), Protocol(leaves=asyncio.Event())
+    client, protocol = Client(), Protocol()
     task = asyncio.create_task(adapter(client).__rsgi__(Scope(), protocol))
     await client.called.wait()
     task.cancel()
@@ -183,11 +140,11 @@ async def test_a_client_that_leaves_cancels_its_request(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(_clients, "WATCH_AFTER", 0.0)
-    client, protocol = Client(), Protocol(leaves=asyncio.Event())
+    client, protocol = Client(), Protocol()
     with caplog.at_level(logging.INFO, "velithon_proxy"):
         task = asyncio.create_task(adapter(client).__rsgi__(Scope(), protocol))
         await client.called.wait()
-        protocol.leaves.set()  # type: ignore[union-attr]
+        protocol.leaves.set()
         await task
     assert client.cancelled
     assert protocol.answers == [], "nobody is left to answer"
@@ -197,10 +154,10 @@ async def test_a_client_that_leaves_cancels_its_request(
 
 async def test_an_outer_cancellation_goes_on_also_when_the_client_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_clients, "WATCH_AFTER", 0.0)
-    client, protocol = Client(), Protocol(leaves=asyncio.Event())
+    client, protocol = Client(), Protocol()
     task = asyncio.create_task(adapter(client).__rsgi__(Scope(), protocol))
     await protocol.watched.wait()
-    protocol.leaves.set()  # type: ignore[union-attr]
+    protocol.leaves.set()
     await asyncio.sleep(0)  # one turn of the loop: the watcher has been woken and cancels the task
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -209,7 +166,7 @@ async def test_an_outer_cancellation_goes_on_also_when_the_client_leaves(monkeyp
 
 async def test_watching_ends_with_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_clients, "WATCH_AFTER", 0.0)
-    protocol = Protocol(leaves=asyncio.Event())
+    protocol = Protocol()
 
     class Slow(Client):
         async def _open_stream(self, *_: object) -> Any:
@@ -226,7 +183,7 @@ async def test_watching_ends_with_the_request(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_a_quick_request_is_never_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_clients, "WATCH_AFTER", 0.0)
-    protocol = Protocol(leaves=asyncio.Event())
+    protocol = Protocol()
     await adapter(Client(response()))(Scope(), protocol)
     for _ in range(3):  # turns of the loop, in which a timer that still runs would fire
         await asyncio.sleep(0)
@@ -235,7 +192,7 @@ async def test_a_quick_request_is_never_watched(monkeypatch: pytest.MonkeyPatch)
 
 async def test_a_connection_that_cannot_be_watched_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_clients, "WATCH_AFTER", 0.0)
-    protocol = Protocol(leaves=None)
+    protocol = Protocol(watchable=False)
 
     class Slow(Client):
         async def _open_stream(self, *_: object) -> Any:
@@ -258,7 +215,7 @@ async def test_other_requests_reach_the_application_untouched() -> None:
         seen.append((scope, protocol))
 
     for inner in (App(), app):
-        for scope in (Scope("/apix"), Scope("/x", method="CONNECT", headers={}), Scope("/x", proto="ws")):
+        for scope in (Scope("/apix"), Scope("/x", method="CONNECT", lines=[]), Scope("/x", proto="ws")):
             protocol = Protocol()
             await adapter(Client(), inner)(scope, protocol)
             assert seen.pop() == (scope, protocol)
