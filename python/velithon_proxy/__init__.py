@@ -8,6 +8,7 @@ Importing the package starts nothing: the core is loaded by the first request, t
 asked for. With Velithon in the process, ``app.add_middleware(ProxyMiddleware(...))`` works as its documentation says.
 """
 
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ._attempts import CircuitBreakerStatus, PoolStatus, StateChange, TargetStatus
@@ -38,7 +39,7 @@ from ._errors import (
     UpstreamProtocolError,
 )
 from ._headers import Headers
-from ._import_hook import watch_for_velithon
+from ._import_hook import when_imported
 from ._install import install
 from ._policies import Breaker, Health, Retry
 from ._response import ProxyResponse
@@ -111,8 +112,16 @@ def __getattr__(name: str) -> object:
     return value
 
 
-watch_for_velithon()
-
-
 def __dir__() -> list[str]:
     return sorted({*globals(), *_OF_GATEWAYS})
+
+
+def _extend_velithon(module: ModuleType) -> None:
+    from .middleware._velithon import extend
+
+    extend(module)
+
+
+# At once: ``app.add_middleware(velithon_proxy.ProxyMiddleware(...))`` looks for the method before its argument imports
+# the gateways.
+when_imported("velithon.application", "Velithon", _extend_velithon)
