@@ -117,6 +117,27 @@ func TestResponseFramings(t *testing.T) {
 	}
 }
 
+// The buffer is moved when a head grows behind an interim response: what Connection lists must be looked up afterwards.
+func TestNominatedFieldsAfterAnInterimResponse(t *testing.T) {
+	for _, padding := range []int{0, 700, 1500, 3000, 6000} {
+		upstream := newScriptedUpstream(t, func(v *visit) {
+			interim := "HTTP/1.1 103 Early Hints\r\nLink: " + strings.Repeat("x", 1000) + "\r\n\r\n"
+			for v.head() != "" {
+				v.send(interim + "HTTP/1.1 200 OK\r\nConnection: x-secret\r\n")
+				v.send("X-Padding: " + strings.Repeat("y", padding) + "\r\nX-Kept: 1\r\n")
+				v.send("X-Secret: hop\r\nContent-Length: 2\r\n\r\nok")
+			}
+		})
+		transport := newTransport(t, upstream.address())
+		for range 2 {
+			got := exchange(t, transport, Request{Method: "GET", Target: "/", Gateway: true})
+			require.Nil(t, got.err)
+			require.Len(t, got.fields, 3, padding)
+			assert.Equal(t, []string{"X-Kept: 1", "Content-Length: 2"}, got.fields[1:], padding)
+		}
+	}
+}
+
 // Every row is one of the ways in which an upstream is broken or hostile: never a success, and the connection is gone.
 func TestBrokenResponses(t *testing.T) {
 	tests := map[string]struct {

@@ -24,7 +24,6 @@ type Head struct {
 	chunked   bool
 	close     bool // Connection: close
 	keepAlive bool // Connection: keep-alive
-	nominated nominated
 	// idleTimeout is the timeout of Keep-Alive in seconds: how long the upstream keeps an idle connection. 0: not said.
 	idleTimeout int64
 }
@@ -42,12 +41,16 @@ type headParser struct {
 	started bool
 	head    Head
 	spans   []span
+	// connections are the indices of the Connection lines in spans, and nominated what they list: that is looked up when
+	// the head is complete, because until then its bytes may move.
+	connections []int32
+	nominated   nominated
 }
 
 func (p *headParser) reset(maxBytes, maxFields int) {
 	*p = headParser{
 		maxBytes: maxBytes, maxFields: maxFields,
-		spans: p.spans[:0], head: Head{nominated: p.head.nominated[:0], length: -1},
+		spans: p.spans[:0], connections: p.connections[:0], nominated: p.nominated, head: Head{length: -1},
 	}
 }
 
@@ -171,7 +174,7 @@ func (p *headParser) framingField(name, value []byte) *Error {
 				p.head.close = p.head.close || equalFold(element, "close")
 				p.head.keepAlive = p.head.keepAlive || equalFold(element, "keep-alive")
 			}
-			p.head.nominated = p.head.nominated.add(value)
+			p.connections = append(p.connections, int32(len(p.spans)-1))
 		} else if equalFold(name, "keep-alive") {
 			for element := range elements(value) {
 				if seconds, ok := bytes.CutPrefix(element, []byte("timeout=")); ok {
@@ -221,9 +224,15 @@ func (p *headParser) checkFraming() *Error {
 
 // pack appends the header lines to dst, without the hop-by-hop ones if gateway is set.
 func (p *headParser) pack(dst Fields, buf []byte, gateway bool) Fields {
+	p.nominated = p.nominated[:0]
+	if gateway {
+		for _, i := range p.connections {
+			p.nominated = p.nominated.add(buf[p.spans[i].value:p.spans[i].valueEnd])
+		}
+	}
 	for _, s := range p.spans {
 		name := buf[s.name:s.nameEnd]
-		if gateway && p.head.nominated.strips(name) {
+		if gateway && p.nominated.strips(name) {
 			continue
 		}
 		dst = AppendField(dst, name, buf[s.value:s.valueEnd])

@@ -253,7 +253,7 @@ func TestAResetParserKnowsNothingOfTheLastHead(t *testing.T) {
 	require.Nil(t, err)
 	assert.Equal(t, len(block), size)
 	assert.Equal(t, fieldsOf("X", "1"), p.pack(nil, block, true))
-	assert.Equal(t, Head{Status: 200, Minor: 1, length: -1, nominated: nominated{}}, p.head)
+	assert.Equal(t, Head{Status: 200, Minor: 1, length: -1}, p.head)
 }
 
 func TestHeadParsingDoesNotAllocate(t *testing.T) {
