@@ -64,7 +64,7 @@ func (p *Pool) attempt(call *Call) {
 	}
 	if !call.arm(m.transport) {
 		p.leave(m)
-		a.permit.Ignore()
+		a.end(a.permit.Ignore)
 		p.conclude(call, call.cancelled())
 		return
 	}
@@ -142,7 +142,7 @@ func (a *attempt) Done(failure *h1.Error) {
 	p.leave(a.member)
 	if failure != nil && failure.Kind == h1.KindTransportClosed && !p.closed.Load() {
 		// The upstream was removed between the choice and the start.
-		a.permit.Ignore()
+		a.end(a.permit.Ignore)
 		a.number--
 		p.attempt(call)
 		return
@@ -188,19 +188,24 @@ func (c *Call) note(err *Error) {
 // report tells the breaker how the attempt ended; only the first report counts. Success is a body that was read to its
 // end, not a head.
 func (a *attempt) report(err *Error) {
-	p, probing := a.call.pool, a.permit.Probing()
 	switch {
-	case err == nil && slices.Contains(p.config.BreakerStatuses, a.status):
-		a.permit.Failure(fmt.Sprintf("status %d", a.status))
+	case err == nil && slices.Contains(a.call.pool.config.BreakerStatuses, a.status):
+		a.end(func() { a.permit.Failure(fmt.Sprintf("status %d", a.status)) })
 	case err == nil:
-		a.permit.Success()
+		a.end(a.permit.Success)
 	case err.blames():
-		a.permit.Failure(err.Message)
+		a.end(func() { a.permit.Failure(err.Message) })
 	default:
-		a.permit.Ignore()
+		a.end(a.permit.Ignore)
 	}
+}
+
+// end ends the permit. The place of a probe is free then, also if the breaker's state stays the same.
+func (a *attempt) end(report func()) {
+	probing := a.permit.Probing()
+	report()
 	if probing {
-		p.stale.Store(true) // its place is free, also if the state is the same
+		a.call.pool.stale.Store(true)
 	}
 }
 

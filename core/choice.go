@@ -40,8 +40,7 @@ func (p *Pool) admit(call *Call, permit *breaker.Permit) *member {
 		return nil
 	}
 	if call.attempt.number == 0 {
-		i := c.picker.Pick(call.hash)
-		if _, ok := c.members[i].breaker.Admit(permit); ok || c.inSpite(i) {
+		if i := c.picker.Pick(call.hash); p.admitTo(c, i, permit) {
 			return c.members[i]
 		}
 	}
@@ -62,7 +61,7 @@ func (p *Pool) admitOther(call *Call, c *choice, permit *breaker.Permit) *member
 			if i < 0 {
 				break
 			}
-			if _, ok := c.members[i].breaker.Admit(permit); ok || c.inSpite(i) {
+			if p.admitTo(c, i, permit) {
 				return c.members[i]
 			}
 			refused[i], skip[i] = true, true
@@ -70,6 +69,18 @@ func (p *Pool) admitOther(call *Call, c *choice, permit *breaker.Permit) *member
 		skip = refused
 	}
 	return nil
+}
+
+// admitTo gets the permit of a member's breaker, or does without it.
+func (p *Pool) admitTo(c *choice, i int, permit *breaker.Permit) bool {
+	_, ok := c.members[i].breaker.Admit(permit)
+	if !ok && c.inSpite(i) {
+		return true
+	}
+	if !ok || permit.Probing() {
+		p.stale.Store(true) // the last place of a probe is taken without a change of state: nobody is to find it again
+	}
+	return ok
 }
 
 // inSpite reports whether a member is used whatever its breaker says.

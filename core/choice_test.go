@@ -392,6 +392,50 @@ func TestARequestWaitsForAnUpstreamToBecomeUsable(t *testing.T) {
 	assert.Zero(t, pool.Snapshot().Waiting)
 }
 
+// The one place of a half-open breaker is taken by a second probe, after the caller of the first has left: the state does
+// not change, and whoever waits must neither spin nor wait longer than allowed.
+func TestARequestWaitsOnlySoLongForAProbe(t *testing.T) {
+	u := fakes(t, 1)
+	pool, now := timedPool(t, u, func(c *Config) { c.MaxFailures, c.WaitForHealthyMS = 1, 60 })
+	u[0].hangsUp()
+	_, _ = get(pool)
+	release := make(chan struct{})
+	u[0].holds(release)
+	now.advance(time.Minute)
+	before := u[0].requests.Load()
+	ctx, cancel := context.WithCancel(context.Background())
+	first := make(chan error)
+	go func() {
+		_, err := pool.Do(ctx, Request{Method: "GET", Target: "/"})
+		first <- err
+	}()
+	eventually(t, func() bool { return u[0].requests.Load() == before+1 })
+	cancel()
+	require.Equal(t, CodeCancelled, codeOf(t, <-first))
+	second := make(chan *Error)
+	go func() {
+		_, err := get(pool)
+		second <- err
+	}()
+	eventually(t, func() bool { return u[0].requests.Load() == before+2 })
+
+	looks := 0
+	pool.holding.ready = func() bool { looks++; return pool.usable() } // under the lock of the rooms
+	var group sync.WaitGroup
+	for range 5 {
+		group.Go(func() {
+			start := time.Now()
+			_, err := get(pool)
+			assert.Equal(t, CodeCircuitOpen, err.Code)
+			assert.Less(t, time.Since(start), 5*time.Second)
+		})
+	}
+	group.Wait()
+	assert.Less(t, looks, 100)
+	close(release)
+	require.Nil(t, <-second)
+}
+
 func TestARequestWaitsOnlySoLong(t *testing.T) {
 	u := fakes(t, 1)
 	pool, _ := timedPool(t, u, func(c *Config) { c.MaxFailures, c.WaitForHealthyMS, c.MaxWaiting = 1, 60, 1 })

@@ -95,17 +95,17 @@ func (r *room) next() *Call {
 
 // look lets go on what may, and ends what has waited too long.
 func (r *room) look() {
-	now := time.Now()
-	for {
+	for turns := r.waiting(); ; turns-- {
 		r.mu.Lock()
 		call := r.first
 		if call == nil {
 			r.mu.Unlock()
 			return
 		}
-		// All may wait equally long: the first one is the first to be late.
-		late := !call.place.until.IsZero() && !now.Before(call.place.until)
-		if !late && (r.ready == nil || !r.ready()) {
+		// All may wait equally long: the first one is the first to be late. Those that were let go may be back, so that
+		// each gets one turn.
+		late := !call.place.until.IsZero() && !time.Now().Before(call.place.until)
+		if !late && (r.ready == nil || turns <= 0 || !r.ready()) {
 			r.lookLater()
 			r.mu.Unlock()
 			return
