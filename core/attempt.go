@@ -225,10 +225,8 @@ func (a *attempt) facts(err *Error) retry.Attempt {
 	if err == nil {
 		return facts
 	}
-	facts.Sent, facts.Responded, facts.Reused = err.Sent, err.Responded, err.Reused
-	facts.CallerLeft = err.Code == CodeCancelled || err.Code == CodeTotalTimeout || err.Code == CodeClientClosed
+	facts.Sent, facts.Responded, facts.Final = err.Sent, err.Responded, err.final()
 	facts.CertificateRefused = err.certificate()
-	facts.Local = err.local()
 	facts.Unconnected = !err.Sent && err.Phase <= h1.PhaseTLS
 	if !err.Sent {
 		// As long as there was no connection nothing was taken from a source either, and a body is still the caller's.

@@ -435,3 +435,62 @@ func TestCancelsBetweenAttempts(t *testing.T) {
 		assert.Zero(t, target.InFlight)
 	}
 }
+
+// Attempts that nothing can follow say so in words of their own.
+func TestWhyAnAttemptWasTheLastOne(t *testing.T) {
+	u := fakes(t, 1)
+	release := make(chan struct{})
+	u[0].holds(release)
+	defer close(release)
+	for why, run := range map[string]func(pool *Pool) Response{
+		"the deadline passed": func(pool *Pool) Response {
+			response, _ := get(pool)
+			return response
+		},
+		"the caller left": func(pool *Pool) Response {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+			defer cancel()
+			response, _ := pool.Do(ctx, Request{Method: "GET", Target: "/"})
+			return response
+		},
+		"the client was closed": func(pool *Pool) Response {
+			time.AfterFunc(10*time.Millisecond, pool.Close)
+			response, _ := get(pool)
+			return response
+		},
+		"a body is larger than its limit": func(pool *Pool) Response {
+			u[0].status(200)
+			sink := &full{collector{done: make(chan struct{})}}
+			call := &Call{Request: Request{Method: "GET", Target: "/"}, Sink: sink, ID: 1}
+			pool.Start(call)
+			<-sink.done
+			return Response{Attempts: call.Attempts}
+		},
+	} {
+		u[0].holds(release)
+		response := run(poolOf(t, u, func(c *Config) { c.TimeoutMS = 100 }))
+		require.Len(t, response.Attempts, 1, why)
+		assert.Equal(t, why, response.Attempts[0].Reason)
+		assert.False(t, response.Attempts[0].Retried)
+	}
+}
+
+// full is a caller that cannot take a body.
+type full struct{ collector }
+
+func (*full) Respond(*Head, *Body) error { return ErrTooLarge }
+
+// An upstream may be removed between the choice and the start, which takes back the number of the attempt: its limits must
+// still not be those of the next exchange.
+func TestEachExchangeOfACallHasAnIDOfItsOwn(t *testing.T) {
+	pool := poolOf(t, fakes(t, 1))
+	call := &Call{ID: 7, pool: pool}
+	call.begin()
+	seen := map[uint64]bool{}
+	for range 5 {
+		call.attempt.number = 1
+		require.True(t, call.arm(pool.members[0].transport))
+		seen[call.exchangeID()] = true
+	}
+	assert.Len(t, seen, 5)
+}

@@ -43,7 +43,7 @@ type Call struct {
 	Timeout time.Duration
 	// Stream makes the timeout end with the head of the response: its body may take as long as it goes on.
 	Stream bool
-	// Key is what consistent_hash looks at if Config.HashOn leaves it to the caller; equal keys go to the same upstream.
+	// Key is what consistent_hash looks at; equal keys go to the same upstream. Without one it is what Config.HashOn names.
 	// Its memory is not used beyond Start.
 	Key []byte
 	// ID tells this use of the Call from others; not zero, below 1<<56, and new each time. Cancel needs it.
@@ -68,6 +68,8 @@ type Call struct {
 	armed   uint64      // ID of the exchange under way, or that of the last one
 	pause   *time.Timer // between two attempts; nil: there is none
 
+	exchanges uint8 // that were armed
+
 	prev, next *Call // in pool.active
 	place      place // in a queue of the pool
 }
@@ -78,7 +80,7 @@ func (c *Call) begin() {
 	c.attempt.call, c.attempt.member, c.attempt.number, c.attempt.retry = c, nil, 0, false
 	c.answered.Store(false)
 	c.mu.Lock()
-	c.current, c.cause, c.armed = c.ID, nil, 0
+	c.current, c.cause, c.armed, c.exchanges = c.ID, nil, 0, 0
 	c.mu.Unlock()
 }
 
@@ -89,8 +91,10 @@ func (c *Call) arm(transport *h1.Transport) bool {
 	if c.cause != nil {
 		return false
 	}
-	// Of its own for each attempt: a limit that one has reached must not end the next one.
-	c.armed = c.ID<<8 | uint64(c.attempt.number&0xff)
+	// Of its own for each exchange: a limit that one has reached must not end the next one. The number of the attempt would
+	// not do, which is taken back when the upstream was removed meanwhile.
+	c.exchanges++
+	c.armed = c.ID<<8 | uint64(c.exchanges)
 	c.attempt.exchange.ID = c.armed
 	c.attempt.exchange.Arm(transport)
 	return true

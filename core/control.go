@@ -19,7 +19,7 @@ type order struct {
 	Backup   bool   `json:"backup"`
 	Number   int    `json:"number"`
 	Draining bool   `json:"draining"`
-	Key      string `json:"key"`
+	Key      []byte `json:"key"` // in base64
 	Since    uint64 `json:"since"`
 }
 
@@ -115,7 +115,7 @@ func (p *Pool) Control(ctx context.Context, operation string, argument []byte) (
 	case "status":
 		answer = p.Snapshot()
 	case "next":
-		target, failure := p.NextTarget([]byte(given.Key))
+		target, failure := p.NextTarget(given.Key)
 		if failure != nil {
 			return nil, failure
 		}

@@ -195,8 +195,9 @@ func easyjsonE7b05391DecodeGithubComVelithonVelithonProxyCore1(in *jlexer.Lexer,
 		case "key":
 			if in.IsNull() {
 				in.Skip()
+				out.Key = nil
 			} else {
-				out.Key = string(in.String())
+				out.Key = in.Bytes()
 			}
 		case "since":
 			if in.IsNull() {
@@ -246,7 +247,7 @@ func easyjsonE7b05391EncodeGithubComVelithonVelithonProxyCore1(out *jwriter.Writ
 	{
 		const prefix string = ",\"key\":"
 		out.RawString(prefix)
-		out.String(string(in.Key))
+		out.Base64Bytes(in.Key)
 	}
 	{
 		const prefix string = ",\"since\":"
@@ -399,13 +400,13 @@ func easyjsonE7b05391DecodeGithubComVelithonVelithonProxyCore3(in *jlexer.Lexer,
 			*out = (*out)[:0]
 		}
 		for !in.IsDelim(']') {
-			var v4 attemptRecord
+			var v7 attemptRecord
 			if in.IsNull() {
 				in.Skip()
 			} else {
-				(v4).UnmarshalEasyJSON(in)
+				(v7).UnmarshalEasyJSON(in)
 			}
-			*out = append(*out, v4)
+			*out = append(*out, v7)
 			in.WantComma()
 		}
 		in.Delim(']')
@@ -419,11 +420,11 @@ func easyjsonE7b05391EncodeGithubComVelithonVelithonProxyCore3(out *jwriter.Writ
 		out.RawString("null")
 	} else {
 		out.RawByte('[')
-		for v5, v6 := range in {
-			if v5 > 0 {
+		for v8, v9 := range in {
+			if v8 > 0 {
 				out.RawByte(',')
 			}
-			(v6).MarshalEasyJSON(out)
+			(v9).MarshalEasyJSON(out)
 		}
 		out.RawByte(']')
 	}

@@ -64,13 +64,23 @@ func (e *Error) blames() bool {
 	return false
 }
 
-// local reports whether the request was refused on this side: it would be at every upstream.
-func (e *Error) local() bool {
+// final says why no other attempt is worth a thought: nobody waits for it, or it would end in the same way. Empty: it may be.
+func (e *Error) final() string {
 	switch e.Code {
-	case CodeInvalidRequest, CodeInvalidHeader, CodeBodyTooLarge, CodeInternal, CodeConfiguration:
-		return true
+	case CodeCancelled:
+		return "the caller left"
+	case CodeTotalTimeout:
+		return "the deadline passed"
+	case CodeClientClosed:
+		return "the client was closed"
+	case CodeBodyTooLarge:
+		return "a body is larger than its limit"
+	case CodeInvalidRequest, CodeInvalidHeader, CodeConfiguration:
+		return "the request was refused before an upstream was asked"
+	case CodeInternal:
+		return "something failed on this side"
 	}
-	return false
+	return ""
 }
 
 // certificate reports whether the upstream's certificate was refused.

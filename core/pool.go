@@ -334,10 +334,10 @@ func (p *Pool) Close() {
 	p.changes.close()
 }
 
-// hash is the hash of the key by which consistent_hash chooses; at random without a key.
+// hash is the hash of the key by which consistent_hash chooses: the caller's, or what Config.HashOn names; at random without.
 func (p *Pool) hash(call *Call) uint64 {
 	key := call.Key
-	if p.config.HashOn != "" && p.config.HashOn != "key" {
+	if len(key) == 0 && p.config.HashOn != "" && p.config.HashOn != "key" {
 		key = hashField(call.Request.Fields, p.config.HashOn)
 	}
 	if len(key) == 0 {

@@ -25,12 +25,10 @@ type Attempt struct {
 
 	Sent        bool // some byte of the request was written
 	Responded   bool // some byte of a response came
-	Reused      bool // the connection had carried a request before
 	Unconnected bool // there was no connection to be had
 
-	CallerLeft         bool
+	Final              string // why the call is over, whatever the rules say: its caller has left, it was refused here; empty: it is not
 	CertificateRefused bool
-	Local              bool // refused on this side: a bad request, a body too large, a closed client
 
 	Status        int // of a response that is held back; zero: there was none
 	RetryAfter    time.Duration

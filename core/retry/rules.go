@@ -4,22 +4,10 @@ import "slices"
 
 // rules in the order in which they are asked. A rule returns why there is no other attempt, or "".
 var rules = []func(*Policy, *Attempt) string{
-	callerLeft, local, certificateRefused, attemptsUsedUp, unreachable, statusNotRetried, responseBegun, methodNotRetried, bodyNotReplayable,
+	final, certificateRefused, attemptsUsedUp, unreachable, responseBegun, methodNotRetried, bodyNotReplayable,
 }
 
-func callerLeft(_ *Policy, a *Attempt) string {
-	if a.CallerLeft {
-		return "the caller left"
-	}
-	return ""
-}
-
-func local(_ *Policy, a *Attempt) string {
-	if a.Local {
-		return "the request was refused before an upstream was asked"
-	}
-	return ""
-}
+func final(_ *Policy, a *Attempt) string { return a.Final }
 
 func certificateRefused(_ *Policy, a *Attempt) string {
 	if a.CertificateRefused {
@@ -42,13 +30,6 @@ func attemptsUsedUp(p *Policy, a *Attempt) string {
 func unreachable(_ *Policy, a *Attempt) string {
 	if a.Unconnected && !a.OtherUpstream {
 		return "no other upstream is left to connect to"
-	}
-	return ""
-}
-
-func statusNotRetried(p *Policy, a *Attempt) string {
-	if a.Status != 0 && !p.HoldsBack(a.Status) {
-		return "the status is not one that is retried"
 	}
 	return ""
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterable, Sequence
 
 from . import _runtime
@@ -40,8 +41,8 @@ class ProxyLoadBalancer(Pool):
             circuit breaker of its own.
         health: how upstreams are probed; :class:`Health`.
         backups: more upstreams, which serve only while none of ``targets`` can be used.
-        hash_on: for ``consistent_hash``: ``"header:NAME"``, ``"cookie:NAME"``, or ``"key"``, the ``hash_key`` of each
-            request.
+        hash_on: what ``consistent_hash`` looks at in requests that are given no ``hash_key``: ``"header:NAME"``,
+            ``"cookie:NAME"``, or ``"key"``, nothing else.
         slow_start: seconds in which an upstream that is new, or usable again, rises to its full share.
         panic_threshold: share of the upstreams, 0 to 1. While fewer can be used, all are, whatever breakers and
             probes say.
@@ -173,11 +174,14 @@ class ProxyLoadBalancer(Pool):
     async def get_next_target(self, hash_key: KeyInput | None = None) -> str:
         """Return the target, as it was given, that the next request would go to. It takes a turn of the strategy.
 
+        Args:
+            hash_key: what ``consistent_hash`` would look at, wherever ``hash_on`` takes it from.
+
         Raises:
             NoHealthyTargetError: no upstream can be used now.
         """
-        key = _key(hash_key)
-        target: str = (await self._control("next", key="" if key is None else key.decode("latin-1")))["target"]
+        key = base64.b64encode(_key(hash_key) or b"").decode()
+        target: str = (await self._control("next", key=key))["target"]
         return target
 
     async def health_check(self) -> None:

@@ -262,8 +262,18 @@ async def test_equal_keys_go_to_the_same_upstream() -> None:
         wrong: Any = 5
         with pytest.raises(TypeError, match="hash_key is 5; str, bytes or None is allowed"):
             await balancer.forward_request("GET", "/", hash_key=wrong)
+        for key in ("user-1", "\xfcser", "\u4f60\u597d", b"\xff\x00", ""):
+            for i in range(8):  # any bytes: what is asked for is what a request does
+                ours = key + f"{i}" if isinstance(key, str) else key + bytes([i])
+                answer = await balancer.forward_request("GET", "/", hash_key=ours)
+                assert await balancer.get_next_target(ours) == answer.target
     async with balanced(4, strategy="consistent_hash", hash_on="header:X-User") as (balancer, _):
         assert len(set(await names(balancer, 5, headers={"x-user": "1"}))) == 1
+        for user in ("a", "b", "c", "d", "\xfc"):
+            answer = await balancer.forward_request("GET", "/", {"x-user": user})
+            assert answer.target == await balancer.get_next_target(user.encode("latin-1"))
+            given = await balancer.forward_request("GET", "/", {"x-user": "elsewhere"}, hash_key=user.encode("latin-1"))
+            assert given.target == answer.target
 
 
 async def test_the_whole_pool_is_limited() -> None:
