@@ -30,7 +30,7 @@ lock = threading.RLock()
 """Guards what happens once per process, loop or client. Look it up anew each time: a forked child gets its own."""
 
 _channels: MutableMapping[asyncio.AbstractEventLoop, _bridge.Channel] = WeakKeyDictionary()
-_failure: ImportError | None = None
+_failure: str | None = None
 _loaded = False
 
 
@@ -71,7 +71,7 @@ def _load() -> None:
     if _loaded:
         return
     if _failure is not None:
-        raise _failure
+        raise ImportError(_failure)  # a new one each time: it keeps the frames that it has passed
     try:
         if not os.path.exists(_LIBRARY):  # noqa: PTH110
             raise ImportError(f"{_LIBRARY} is missing: the package was not built completely")
@@ -84,8 +84,8 @@ def _load() -> None:
             hint = (
                 "; send a first request before loading other large libraries, or raise glibc.rtld.optional_static_tls"
             )
-        _failure = ImportError(f"{error}{hint}")
-        raise _failure from error
+        _failure = f"{error}{hint}"
+        raise ImportError(_failure) from error
     _loaded = True
     atexit.register(_shut_down)
 

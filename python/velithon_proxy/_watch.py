@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, cast
 
 from . import _bridge
 from ._attempts import StateChange, read_change
+from ._errors import Code, InternalError
 
 StateCallback: TypeAlias = Callable[[StateChange], "Awaitable[object] | object"]
 
@@ -49,7 +50,10 @@ class Watch:
             return
         reply = future.result()
         if reply[0]:
-            return  # the pool or the loop is at its end
+            if reply[0] not in (Code.CLIENT_CLOSED, Code.CANCELLED, Code.FORKED):  # the pool or the loop is at its end
+                error = InternalError(f"changes of state are told no more: {reply[3]}")
+                self._report(error, "on_state_change ends")
+            return
         answer = json.loads(reply[3])
         self.last = answer["last"]
         self._queue.extend(read_change(record) for record in answer["changes"])
@@ -71,7 +75,5 @@ class Watch:
             except Exception as error:
                 self._report(error)
 
-    def _report(self, error: BaseException) -> None:
-        self.loop.call_exception_handler(
-            {"message": "on_state_change raised", "exception": error, "callback": self._callback}
-        )
+    def _report(self, error: BaseException, what: str = "on_state_change raised") -> None:
+        self.loop.call_exception_handler({"message": what, "exception": error, "callback": self._callback})

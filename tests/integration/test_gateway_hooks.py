@@ -10,28 +10,33 @@ from typing import Any
 
 import pytest
 from client_upstream import Received, Upstream, Visit, answer, chunked, replying
+from rsgi_server import Protocol, Scope
 
 from velithon_proxy import (
     ConfigurationError,
     ConnectError,
     GatewayResponse,
+    InvalidHeaderError,
     ProxyMiddleware,
     ProxyRequest,
     Refusal,
     UpstreamClosedError,
 )
+from velithon_proxy.middleware import _clients
 
 
-async def call(app: Any, method: str = "GET", path: str = "/", body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
-    """Serve one request over ASGI."""
+async def call(
+    app: Any, method: str = "GET", path: str = "/", body: bytes = b"", leave: asyncio.Event | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    """Serve one request over ASGI, of a client that leaves when it is told to."""
     sent: list[dict[str, Any]] = []
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> dict[str, Any]:
         if messages:
             return messages.pop(0)
-        await asyncio.get_running_loop().create_future()
-        raise AssertionError
+        await (leave or asyncio.Event()).wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
@@ -129,6 +134,61 @@ async def test_failures_can_be_answered_otherwise(caplog: pytest.LogCaptureFixtu
     assert "on_error failed" in caplog.text
     assert [type(error) for error in told] == [ConnectError, Refusal, Refusal]
     gateway.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "phrase"), [(401, "Unauthorized"), (404, "Not Found"), (429, "Too Many Requests"), (499, "Client Error")]
+)
+async def test_a_transform_may_refuse_with_any_status_of_an_error(status: int, phrase: str) -> None:
+    def refuse(request: ProxyRequest) -> None:
+        raise Refusal(status, "not today", (("X-Why", "rules"),))
+
+    gateway = ProxyMiddleware("http://127.0.0.1:1", transform_request=refuse)
+    got, lines, body = await call(gateway)
+    assert (got, json.loads(body)) == (status, {"error": phrase, "status": status, "detail": "not today"})
+    assert lines["x-why"] == "rules"
+    gateway.close()
+
+
+@pytest.mark.parametrize("status", [200, 399, 600, "404", True, None])
+def test_a_refusal_has_a_status_of_an_error(status: Any) -> None:
+    with pytest.raises(ValueError, match="from 400 to 599"):
+        Refusal(status, "no")
+
+
+@pytest.mark.parametrize("line", [("a b", "1"), ("x", "1\r\ny: 2"), ("x", "\u4f60"), ("", "1")])
+def test_a_refusal_has_fields_that_can_be_sent(line: tuple[str, str]) -> None:
+    with pytest.raises(InvalidHeaderError, match="cannot be sent"):
+        Refusal(404, "no", (line,))
+
+
+async def test_a_client_may_leave_while_its_failure_is_being_shaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_clients, "WATCH_AFTER", 0.0)
+    leave = asyncio.Event()
+
+    async def on_error(error: Exception, response: GatewayResponse) -> None:
+        leave.set()
+        await asyncio.sleep(0.05)
+        response.headers["X-Shaped"] = "yes"
+
+    with Upstream(slowly_closing) as upstream:
+        gateway = ProxyMiddleware(upstream.url, on_error=on_error, max_retries=0)
+        task = asyncio.create_task(call(gateway, leave=leave))
+        status, lines, _ = await task
+        assert (status, lines["x-shaped"], task.cancelling()) == (502, "yes", 0)
+        protocol = Protocol(leaves=leave)
+        leave.clear()
+        task = asyncio.create_task(gateway.__rsgi__(Scope(), protocol))
+        await task
+        assert [answer[0] for answer in protocol.answers] == [502]
+        assert task.cancelling() == 0
+        gateway.close()
+
+
+async def slowly_closing(visit: Visit) -> None:
+    await visit.request()
+    await asyncio.sleep(0.05)  # long enough for the client to be watched
+    visit.finish()
 
 
 async def test_a_failure_after_the_response_has_begun_is_not_shaped() -> None:

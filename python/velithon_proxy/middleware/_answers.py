@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from math import ceil
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from .._errors import (
     CircuitOpenError,
@@ -20,6 +20,8 @@ from .._errors import (
     NoHealthyTargetError,
     ProxyError,
 )
+from .._grammar import is_token, is_value
+from .._show import show
 
 logger: Final = logging.getLogger("velithon_proxy")
 
@@ -55,17 +57,31 @@ class Answer(NamedTuple):
 
 
 class Refusal(Exception):  # noqa: N818 -- a decision, not a fault
-    """A gateway will not forward the request.
+    """A gateway will not forward the request. Transforms may raise it.
+
+    Args:
+        status: of the answer, 400 to 599.
+        detail: what the client is told beside the status.
+        headers: fields of the answer, pairs of name and value.
 
     Attributes:
-        status: of the answer, 400 to 599.
-        headers: fields of the answer.
+        status, headers: as given.
+
+    Raises:
+        ValueError: ``status`` is another number.
+        InvalidHeaderError: a field that cannot be sent.
     """
 
     def __init__(self, status: int, detail: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        given = cast("object", status)
+        if not isinstance(given, int) or isinstance(given, bool) or not 400 <= given <= 599:
+            raise ValueError(f"the status of a refusal must be a whole number from 400 to 599, not {show(given)}")
+        for name, value in headers:
+            if is_token(name) is None or is_value(value) is None:
+                raise InvalidHeaderError(f"the header {show(name)} of a refusal cannot be sent with that name or value")
         super().__init__(detail)
         self.status = status
-        self.headers = headers
+        self.headers = tuple(headers)
 
 
 class ClientGoneError(Exception):
@@ -149,10 +165,22 @@ def _answer(status: int, detail: str | None = None, headers: tuple[tuple[str, st
 
 @functools.lru_cache(maxsize=128)
 def _body(status: int, detail: str | None) -> bytes:
-    content: dict[str, object] = {"error": _PHRASES[status], "status": status}
+    content: dict[str, object] = {"error": _phrase(status), "status": status}
     if detail is not None:
         content["detail"] = detail
     return json.dumps(content).encode()
+
+
+def _phrase(status: int) -> str:
+    """What a status is called; an unknown one by its class (RFC 9110 section 15)."""
+    if status in _PHRASES:
+        return _PHRASES[status]
+    from http import HTTPStatus  # that few need
+
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Client Error" if status < 500 else "Server Error"
 
 
 def _retry_after(error: ProxyError) -> int:

@@ -108,6 +108,8 @@ class ASGIGateway:
                     raise
                 raise ClientGoneError("the client left before it had the response") from None
         except Exception as error:
+            if watch is not None:
+                watch.end()  # a hook that shapes the answer may wait; nothing would take a cancellation then
             begun = reply is not None and reply.stream is not None
             answer = await gateway.fail(error, method=method, path=path, begun=begun)
             if begun:

@@ -93,7 +93,8 @@ _clocks: Final[dict[asyncio.AbstractEventLoop, _Clock]] = {}
 
 
 def _clock_of(loop: asyncio.AbstractEventLoop) -> _Clock:
-    for ended in [other for other in _clocks if other.is_closed()]:
-        del _clocks[ended]
+    for other in list(_clocks):  # a copy: other threads have loops as well
+        if other.is_closed():
+            _clocks.pop(other, None)
     clock = _clocks[loop] = _Clock(loop)
     return clock

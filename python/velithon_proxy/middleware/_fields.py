@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from .._errors import ConfigurationError, InvalidHeaderError
+from .._grammar import is_token, is_value
 from .._headers import Headers, pack
 from .._show import show
 from ._answers import Refusal
@@ -33,9 +34,9 @@ _FORWARDED: Final = frozenset(
     }
 )
 _SPECIAL: Final = _FORWARDED | {"via", "connection", "expect", "max-forwards"}
-_FRAMING: Final = frozenset(
-    {"connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "proxy-connection"}
-)
+FRAMING: Final = ("connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive")
+"""Fields that belong to one connection or frame one message: nobody else sets them."""
+_FRAMING: Final = frozenset(FRAMING) | {"proxy-connection"}
 _MANAGED: Final = _FORWARDED | _FRAMING | {"via", "host", "expect", "cookie", "authorization"}
 # RFC 7239 section 4, without extensions: for, by, host and proto, each once.
 _NODE: Final = r'(?:[A-Za-z0-9._-]+|"(?:[A-Za-z0-9._:-]+|\[[0-9A-Fa-f:.]+\](?::[A-Za-z0-9._-]+)?)")'
@@ -298,9 +299,9 @@ def _additions(field: str, given: object, reserved: frozenset[str]) -> Lines:
     for name, value in lines:
         if name.lower() in reserved:
             raise ConfigurationError(f"{field}: {name} is set by the gateway itself", field=field)
-        if re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) is None:
+        if is_token(name) is None:
             raise ConfigurationError(f"{field}: {show(name)} is not the name of a header", field=field)
-        if re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", value) is None:
+        if is_value(value) is None:
             raise ConfigurationError(f"{field}: the value of {name} has a control character", field=field)
     return [(name.lower(), value) for name, value in lines]
 
@@ -310,7 +311,7 @@ def _names(field: str, given: object) -> frozenset[str]:
         raise ConfigurationError(f"{field} must be a list of names, not {show(given)}", field=field)
     names = list(cast("Iterable[object]", given))
     for name in names:
-        if not isinstance(name, str) or re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) is None:
+        if not isinstance(name, str) or is_token(name) is None:
             raise ConfigurationError(f"{field}: {show(name)} is not the name of a header", field=field)
         if name.lower() in _FRAMING:
             raise ConfigurationError(f"{field}: {name} is set by the gateway itself", field=field)

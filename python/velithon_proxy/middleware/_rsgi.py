@@ -193,6 +193,8 @@ class RSGIGateway:
                     raise
                 raise ClientGoneError("the client left before the upstream had answered") from None
         except Exception as error:
+            if watch is not None:
+                watch.end()  # a hook that shapes the answer may wait; nothing would take a cancellation then
             # RSGI can neither take a response back nor break it off.
             answer = await gateway.fail(error, method=method, path=path, begun=begun)
         finally:

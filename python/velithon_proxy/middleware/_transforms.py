@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from .._errors import ConfigurationError, InvalidHeaderError
+from .._grammar import is_token, is_value
 from .._headers import multidict_types
 from .._show import show
 from .._stream import StreamResponse
 from ._answers import Refusal
-from ._fields import Lines
+from ._fields import FRAMING, Lines
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 HeadersInput: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]] | None"
 BodyInput: TypeAlias = "bytes | bytearray | memoryview | str"
 
-_FRAMING: Final = ("connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive")
-_is_token: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
-_is_value: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
 
 
 class _Message:
@@ -70,7 +67,7 @@ class _Message:
         raise NotImplementedError
 
     def _framing_now(self) -> list[tuple[str, str]]:
-        return [(name.lower(), value) for name, value in self.headers.items() if name.lower() in _FRAMING]
+        return [(name.lower(), value) for name, value in self.headers.items() if name.lower() in FRAMING]
 
     def _lines(self) -> Lines:
         """The fields as the hook has left them.
@@ -81,12 +78,12 @@ class _Message:
         """
         for name, value in self.headers.items():
             given = cast("object", value)
-            if _is_token(name) is None:
+            if is_token(name) is None:
                 raise InvalidHeaderError(f"header name {show(name)} is not a token (RFC 9110 section 5.1)")
-            if not isinstance(given, str) or _is_value(given) is None:
+            if not isinstance(given, str) or is_value(given) is None:
                 raise InvalidHeaderError(f"the value of header {name} is not text without control characters")
         if self._framing_now() != self._framing:
-            raise ValueError(f"a transform must leave the fields {', '.join(_FRAMING)} alone")
+            raise ValueError(f"a transform must leave the fields {', '.join(FRAMING)} alone")
         if self._replaced:
             return [(name, value) for name, value in self.headers.items() if name.lower() != "content-length"]
         return list(self.headers.items())
