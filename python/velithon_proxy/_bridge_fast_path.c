@@ -55,6 +55,8 @@ int bridge_fast_path_land(bridge_node *entry) {
             PyObject *kind, *error, *traceback;
             PyErr_Fetch(&kind, &error, &traceback);
             PyErr_NormalizeException(&kind, &error, &traceback);
+            if (traceback != NULL)
+                PyException_SetTraceback(error, traceback);
             result = PyObject_CallFunction(self->resume, "OOOOOi", future, scope, protocol, context, error, 0);
             Py_XDECREF(kind);
             Py_XDECREF(error);

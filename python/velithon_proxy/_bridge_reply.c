@@ -114,6 +114,24 @@ PyObject *bridge_set_result(PyObject *future, PyObject *value) {
     return PyObject_CallMethodObjArgs(future, str_set_result, value, NULL);
 }
 
+/* Ends a future with the error that is set, e.g. no memory for its reply: nobody else would, and its caller waits. */
+static void fail(PyObject *future) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback); /* it may be a class and a text, or no more than a class */
+    if (traceback != NULL)
+        PyException_SetTraceback(value, traceback);
+    PyObject *told = PyObject_CallMethod(future, "set_exception", "O", value);
+    if (told == NULL) {
+        PyErr_Clear();
+        told = PyObject_CallMethod(future, "cancel", NULL);
+        PyErr_Clear();
+    }
+    Py_XDECREF(told);
+    PyErr_Restore(type, value, traceback);
+    PyErr_WriteUnraisable(future);
+}
+
 /* Resolves the future of a node. 0: it was cancelled meanwhile and keeps its state. */
 int bridge_resolve(bridge_node *entry) {
     PyObject *future = entry->future;
@@ -124,18 +142,12 @@ int bridge_resolve(bridge_node *entry) {
     if (result == NULL) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
-        if (bridge_is_done(future)) {
-            Py_XDECREF(type);
-            Py_XDECREF(value);
-            Py_XDECREF(traceback);
-        } else {
-            if (value != NULL && reply == NULL) { /* no memory for the reply: tell the caller instead of hanging */
-                Py_XDECREF(PyObject_CallMethod(future, "set_exception", "O", value));
-                PyErr_Clear();
-            }
-            PyErr_Restore(type, value, traceback);
-            PyErr_WriteUnraisable(future);
-        }
+        const int ended = bridge_is_done(future);
+        PyErr_Restore(type, value, traceback);
+        if (ended)
+            PyErr_Clear();
+        else
+            fail(future);
     }
     Py_XDECREF(result);
     Py_XDECREF(reply);

@@ -18,6 +18,38 @@ from event_loops import loop_factory
 from velithon_proxy import ClientClosedError, ProxyClient, _bridge, _runtime
 
 
+class FailingFuture(asyncio.Future[Any]):
+    """A future that takes no result, and an exception only if it may."""
+
+    may_fail = True
+
+    def set_result(self, result: object) -> None:
+        raise LookupError("no result is taken")
+
+    def set_exception(self, exception: Any) -> None:
+        if not self.may_fail:
+            raise LookupError("no exception either")
+        super().set_exception(exception)
+
+
+@pytest.mark.parametrize("may_fail", [True, False])
+def test_a_reply_that_cannot_be_delivered_ends_its_caller(monkeypatch: pytest.MonkeyPatch, may_fail: bool) -> None:
+    reported: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", reported.append)
+    monkeypatch.setattr(FailingFuture, "may_fail", may_fail)
+
+    async def request() -> None:
+        async with client_of(replying(echo)) as (client, _):
+            loop = asyncio.get_running_loop()
+            with monkeypatch.context() as patch:
+                patch.setattr(loop, "create_future", lambda: FailingFuture(loop=loop))
+                with pytest.raises(LookupError if may_fail else asyncio.CancelledError):
+                    await client.forward_request("GET", "/")
+
+    asyncio.run(asyncio.wait_for(request(), LIMIT))
+    assert [(told.exc_type, told.exc_traceback is not None) for told in reported] == [(LookupError, True)]
+
+
 async def held(visit: Visit) -> None:
     """A script that takes a request and never answers."""
     while await visit.request() is not None:

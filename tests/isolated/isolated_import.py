@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import sys
+import traceback
 import warnings
 from pathlib import Path
 
@@ -58,14 +59,16 @@ def fork_without_a_warning() -> None:
 def load_fails(*expected: str) -> None:
     """A request raises ImportError, each time the same; the text has all of ``expected``."""
     one = client()
-    texts = []
-    for _ in range(2):
+    texts, frames = [], []
+    for _ in range(3):
         try:
             asyncio.run(one.forward_request("GET", "/"))
         except ImportError as error:
             texts.append(str(error))
-    assert len(texts) == 2, texts
-    assert texts[0] == texts[1]
+            frames.append(len(list(traceback.walk_tb(error.__traceback__))))
+    assert len(texts) == 3, texts
+    assert len(set(texts)) == 1
+    assert frames[1] == frames[2], "an error that is raised again keeps the frames of all requests"
     for part in expected:
         assert part in texts[0], texts[0]
     # Nothing is in use, so closing is quiet, and a fork is allowed.
