@@ -151,7 +151,7 @@ func vp_stats(counters *C.vp_counters) {
 	counters.in_flight = C.uint64_t(inFlight.Load())
 	counters.goroutines = C.uint64_t(runtime.NumGoroutine())
 	counters.heap_bytes = C.uint64_t(memory.HeapAlloc)
-	counters.panics = C.uint64_t(panics.Load())
+	counters.panics = C.uint64_t(panics.Load() + core.Panics())
 }
 
 // panics counts what was recovered since the start.

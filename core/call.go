@@ -109,6 +109,7 @@ func (c *Call) sleep(pause time.Duration, wake func()) bool {
 	}
 	var timer *time.Timer
 	timer = time.AfterFunc(pause, func() {
+		defer h1.Recover()
 		c.mu.Lock()
 		woken := c.pause == timer
 		if woken {

@@ -436,6 +436,25 @@ func TestARequestWaitsOnlySoLongForAProbe(t *testing.T) {
 	require.Nil(t, <-second)
 }
 
+// What timers run has no caller to tell: a panic there is counted, and holds nothing up.
+func TestAPanicOfATimerEndsNothingElse(t *testing.T) {
+	u := fakes(t, 1)
+	pool, _ := timedPool(t, u, func(c *Config) { c.MaxFailures, c.WaitForHealthyMS = 1, 30 })
+	u[0].hangsUp()
+	_, _ = get(pool)
+	before, once := Panics(), true
+	pool.holding.ready = func() bool {
+		if once {
+			once = false
+			panic("a bug")
+		}
+		return false
+	}
+	_, err := get(pool)
+	require.Equal(t, CodeCircuitOpen, err.Code)
+	require.Equal(t, before+1, Panics())
+}
+
 func TestARequestWaitsOnlySoLong(t *testing.T) {
 	u := fakes(t, 1)
 	pool, _ := timedPool(t, u, func(c *Config) { c.MaxFailures, c.WaitForHealthyMS, c.MaxWaiting = 1, 60, 1 })

@@ -307,6 +307,7 @@ func (p *Pool) conclude(call *Call, err *Error) {
 
 // expire ends the calls that have reached a limit.
 func (p *Pool) expire() {
+	defer h1.Recover()
 	for _, due := range p.active.expired(time.Now()) {
 		due.cancel()
 	}

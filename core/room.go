@@ -3,6 +3,8 @@ package core
 import (
 	"sync"
 	"time"
+
+	"github.com/velithon/velithon-proxy/core/h1"
 )
 
 // room is a queue of calls that wait for something of the pool's: first in, first out.
@@ -95,29 +97,41 @@ func (r *room) next() *Call {
 
 // look lets go on what may, and ends what has waited too long.
 func (r *room) look() {
-	for turns := r.waiting(); ; turns-- {
-		r.mu.Lock()
-		call := r.first
-		if call == nil {
-			r.mu.Unlock()
+	defer h1.Recover()
+	for turns := r.waiting(); ; turns-- { // those that were let go may be back: each gets one turn
+		call, late := r.due(turns > 0)
+		switch {
+		case call == nil:
 			return
-		}
-		// All may wait equally long: the first one is the first to be late. Those that were let go may be back, so that
-		// each gets one turn.
-		late := !call.place.until.IsZero() && !time.Now().Before(call.place.until)
-		if !late && (r.ready == nil || turns <= 0 || !r.ready()) {
-			r.lookLater()
-			r.mu.Unlock()
-			return
-		}
-		r.remove(call)
-		r.mu.Unlock()
-		if late {
+		case late:
 			r.miss(call)
-		} else {
+		default:
 			r.admit(call)
 		}
 	}
+}
+
+// due removes the first call if it has waited too long, or, as far as it may, if it can go on. Otherwise it is looked at later.
+func (r *room) due(may bool) (call *Call, late bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if call = r.first; call == nil {
+		return nil, false
+	}
+	waits := true
+	defer func() {
+		if waits { // also when ready has panicked
+			r.lookLater()
+		}
+	}()
+	// All may wait equally long: the first one is the first to be late.
+	late = !call.place.until.IsZero() && !time.Now().Before(call.place.until)
+	if !late && (r.ready == nil || !may || !r.ready()) {
+		return nil, false
+	}
+	waits = false
+	r.remove(call)
+	return call, late
 }
 
 // waiting is how many calls wait.

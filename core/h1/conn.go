@@ -113,6 +113,8 @@ func (c *conn) serve() {
 			if ex := c.ex; ex != nil {
 				ex.err = panicError(cause)
 				ex.endOn(c)
+			} else { // the exchange was told of its end before
+				Panics.Add(1)
 			}
 		}
 	}()

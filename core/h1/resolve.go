@@ -2,6 +2,7 @@ package h1
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -117,7 +118,7 @@ func (r *resolver) ask() *flight {
 		ctx, cancel := context.WithTimeout(r.life, lookupLimit)
 		defer cancel()
 		asked := time.Now()
-		list, err := r.lookup(ctx, r.host)
+		list, err := r.addresses(ctx)
 		if err == nil && len(list) == 0 {
 			err = &net.DNSError{Err: "no addresses", Name: r.host, IsNotFound: true}
 		}
@@ -131,6 +132,17 @@ func (r *resolver) ask() *flight {
 		close(f.done)
 	}()
 	return f
+}
+
+// addresses asks; a panic is an answer like any other failure.
+func (r *resolver) addresses(ctx context.Context) (list []netip.Addr, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			Panics.Add(1)
+			list, err = nil, fmt.Errorf("the resolver panicked: %v", cause)
+		}
+	}()
+	return r.lookup(ctx, r.host)
 }
 
 // keep makes a list the current answer, unless it holds the same addresses.

@@ -149,6 +149,17 @@ func TestNamesThatCannotBeResolved(t *testing.T) {
 	}
 }
 
+func TestAResolverThatPanicsIsOneThatFails(t *testing.T) {
+	before := Panics.Load()
+	r := newResolver("name", func(context.Context, string) ([]netip.Addr, error) { panic("a bug") })
+	for range 2 {
+		f := r.ask()
+		<-f.done
+		require.ErrorContains(t, f.err, "panicked")
+	}
+	require.Equal(t, before+2, Panics.Load())
+}
+
 func TestASlowResolverIsBoundByTheConnectTimeout(t *testing.T) {
 	n := &names{hold: make(chan struct{})}
 	transport := newTransport(t, "name:1", func(o *Options) {

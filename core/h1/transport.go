@@ -244,6 +244,7 @@ func (t *Transport) ended() {
 // sweep closes connections that have been idle for too long or are too many, and forgets those that ended. It runs as
 // long as there are idle connections.
 func (t *Transport) sweep() {
+	defer Recover()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.nextSweep = time.Time{}

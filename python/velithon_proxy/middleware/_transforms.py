@@ -20,7 +20,6 @@ HeadersInput: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]] | None"
 BodyInput: TypeAlias = "bytes | bytearray | memoryview | str"
 
 
-
 class _Message:
     """What requests and responses have in common: fields, and a body that is read only if somebody asks for it.
 
