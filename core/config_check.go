@@ -187,7 +187,7 @@ func (c *Config) checkBalance() error {
 			return mustBe("weights", fmt.Sprintf("a list with the sum %d; 1 to %d is possible", sum, maxWeights))
 		}
 		if !slices.Contains(weighing, c.Strategy) {
-			return notWith("weights", "the strategies "+strings.Join(weighing, ", "), c.Strategy)
+			return notWeighing("weights", c.Strategy)
 		}
 	}
 	if c.HashOn != "" {
@@ -203,6 +203,10 @@ func (c *Config) checkBalance() error {
 		return notWith("slow_start_ms", "strategies that share requests out", c.Strategy)
 	}
 	return nil
+}
+
+func notWeighing(field, strategy string) *ConfigError {
+	return notWith(field, "the strategies "+strings.Join(weighing, ", "), strategy)
 }
 
 func notWith(field, with, strategy string) *ConfigError {

@@ -107,7 +107,7 @@ func (p *Pool) Control(ctx context.Context, operation string, argument []byte) (
 		}
 	}
 	if p.closed.Load() {
-		return nil, &Error{Code: CodeClientClosed, Message: "the client is closed"}
+		return nil, closedError()
 	}
 	var answer any = result{}
 	var err error
@@ -168,7 +168,7 @@ func controlError(err error) *Error {
 	case errors.As(err, &config):
 		return &Error{Code: CodeConfiguration, Message: config.Message}
 	case errors.Is(err, errPoolClosed):
-		return &Error{Code: CodeClientClosed, Message: "the client was closed"}
+		return closedError()
 	case errors.Is(err, context.Canceled):
 		return &Error{Code: CodeCancelled, Message: "the caller left", Err: err}
 	}

@@ -89,6 +89,9 @@ func (e *Error) certificate() bool {
 	return e.Code == CodeTLS && errors.As(e.Err, &refused)
 }
 
+// closedError is what a closed pool answers.
+func closedError() *Error { return &Error{Code: CodeClientClosed, Message: "the client is closed"} }
+
 // errTryTimeout ends an attempt that has not brought a response in time.
 var errTryTimeout = &h1.Error{Kind: h1.KindReadTimeout, Message: "the attempt took too long"}
 

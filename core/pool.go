@@ -106,7 +106,7 @@ func (p *Pool) Start(call *Call) {
 	p.active.add(call)
 	switch {
 	case p.closed.Load():
-		p.conclude(call, &Error{Code: CodeClientClosed, Message: "the client is closed"})
+		p.conclude(call, closedError())
 	case p.config.MaxInFlight > 0 && !p.letIn(call):
 	default:
 		p.attempt(call)

@@ -92,14 +92,14 @@ func (p *Pool) startProbing() error {
 func (p *Pool) Probe(ctx context.Context) error {
 	switch {
 	case p.closed.Load():
-		return &Error{Code: CodeClientClosed, Message: "the client is closed"}
+		return closedError()
 	case p.prober == nil:
 		return &Error{Code: CodeConfiguration, Message: "there is no health_check_url to probe"}
 	}
 	_, err := p.prober.RunNow(ctx)
 	switch {
 	case errors.Is(err, health.ErrStopped):
-		return &Error{Code: CodeClientClosed, Message: "the client was closed"}
+		return closedError()
 	case err != nil:
 		return &Error{Code: CodeCancelled, Message: "the caller left", Err: err}
 	}

@@ -11,7 +11,7 @@ import (
 // NextTarget is the target, as it was given, that the next request with this key would go to. It takes a turn.
 func (p *Pool) NextTarget(key []byte) (string, *Error) {
 	if p.closed.Load() {
-		return "", &Error{Code: CodeClientClosed, Message: "the client is closed"}
+		return "", closedError()
 	}
 	c := p.current()
 	if len(c.members) == 0 {
@@ -38,7 +38,7 @@ func (p *Pool) AddTarget(given string, weight int, backup bool, wanted int) (num
 		}
 	}
 	if weight != 1 && !slices.Contains(weighing, p.config.Strategy) {
-		return 0, notWith("weight", "the strategies weighted, least_request, consistent_hash", p.config.Strategy)
+		return 0, notWeighing("weight", p.config.Strategy)
 	}
 	if err := p.checkWeightLocked(weight, nil); err != nil {
 		return 0, err
@@ -64,7 +64,7 @@ func (p *Pool) AddTarget(given string, weight int, backup bool, wanted int) (num
 func (p *Pool) SetWeight(given string, weight int) error {
 	return p.change(given, func(m *member) error {
 		if !slices.Contains(weighing, p.config.Strategy) {
-			return notWith("weight", "the strategies weighted, least_request, consistent_hash", p.config.Strategy)
+			return notWeighing("weight", p.config.Strategy)
 		}
 		if err := p.checkWeightLocked(weight, m); err != nil {
 			return err

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 )
@@ -70,9 +69,6 @@ func NewTransport(options Options) *Transport {
 	}
 	return t
 }
-
-// Options returns the transport's options, which never change.
-func (t *Transport) Options() *Options { return &t.options }
 
 // Start begins an exchange and returns without waiting for it. Its outcome goes to the receiver.
 func (t *Transport) Start(ex *Exchange) {
@@ -204,84 +200,6 @@ func (t *Transport) freeSlot() {
 	}
 }
 
-// unqueue ends a cancelled exchange that still waits for a connection.
-func (t *Transport) unqueue(ex *Exchange, id uint64) {
-	t.mu.Lock()
-	queued := ex.queued && ex.is(id)
-	if queued {
-		t.waiters.remove(ex)
-	}
-	t.mu.Unlock()
-	if queued {
-		ex.fail(ex.cancelled(PhaseQueue))
-	}
-}
-
-// quietTime is how long a connection above MaxIdle must have been idle before it is closed: bursts come again.
-const quietTime = 3 * time.Second
-
-// soon is when connections that ended while idle are forgotten; they tend to end together.
-const soon = 100 * time.Millisecond
-
-func (t *Transport) sweepInterval() time.Duration {
-	return min(t.options.KeepAlive/4, quietTime) + time.Millisecond
-}
-
-func (t *Transport) scheduleSweepLocked(in time.Duration) {
-	if at := time.Now().Add(in); t.nextSweep.IsZero() || at.Before(t.nextSweep.Add(-soon)) {
-		t.nextSweep = at
-		time.AfterFunc(in, t.sweep)
-	}
-}
-
-// ended notes that an idle connection ended by itself.
-func (t *Transport) ended() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.scheduleSweepLocked(soon)
-}
-
-// sweep closes connections that have been idle for too long or are too many, and forgets those that ended. It runs as
-// long as there are idle connections.
-func (t *Transport) sweep() {
-	defer Recover()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.nextSweep = time.Time{}
-	if t.closed {
-		return
-	}
-	if t.resolver != nil {
-		t.resolver.refresh()
-	}
-	now := time.Since(epoch)
-	var kept []*conn
-	_, idle := t.idle.size()
-	for range idle { // the one that became idle last comes first
-		c, err := t.idle.take()
-		if err != nil {
-			break
-		}
-		idleFor := now - c.idle
-		surplus := len(kept) >= t.options.MaxIdle && idleFor >= quietTime
-		switch {
-		case c.state.Load() != connIdle || c.stale():
-			// A FIN that came together with the response made no event of its own.
-			t.drop(c)
-		case (surplus || idleFor >= t.options.KeepAlive || !t.fresh(c)) && c.state.CompareAndSwap(connIdle, connDead):
-			t.drop(c)
-		default:
-			kept = append(kept, c)
-		}
-	}
-	for _, c := range slices.Backward(kept) {
-		c.lease.release()
-	}
-	if len(kept) > 0 {
-		t.scheduleSweepLocked(t.sweepInterval())
-	}
-}
-
 // Close ends idle connections at once and busy ones after their exchange, and fails what waits. Exchanges under way
 // are not cancelled.
 func (t *Transport) Close() {
@@ -326,49 +244,6 @@ func (t *Transport) Connections() (all, idle int) {
 		return 0, 0
 	}
 	return t.idle.size()
-}
-
-// waitList is the queue of exchanges that wait for a slot, linked through the exchanges.
-type waitList struct {
-	head, tail *Exchange
-	size       int
-}
-
-func (l *waitList) push(ex *Exchange) {
-	ex.queued, ex.prev, ex.next = true, l.tail, nil
-	if l.tail == nil {
-		l.head = ex
-	} else {
-		l.tail.next = ex
-	}
-	l.tail = ex
-	l.size++
-}
-
-func (l *waitList) pop() *Exchange {
-	ex := l.head
-	if ex != nil {
-		l.remove(ex)
-		if ex.Watched {
-			ex.waits.end(waitQueue)
-		}
-	}
-	return ex
-}
-
-func (l *waitList) remove(ex *Exchange) {
-	if ex.prev == nil {
-		l.head = ex.next
-	} else {
-		ex.prev.next = ex.next
-	}
-	if ex.next == nil {
-		l.tail = ex.prev
-	} else {
-		ex.next.prev = ex.prev
-	}
-	ex.queued, ex.prev, ex.next = false, nil, nil
-	l.size--
 }
 
 // connect dials for an exchange and then serves the connection. It is the goroutine of that connection.

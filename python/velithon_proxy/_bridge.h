@@ -30,6 +30,11 @@ typedef struct bridge_node {
     int noted;     /* its fast path has told that it is slow */
 } bridge_node;
 
+/* Names one use of a node: what a cancel is for. */
+static inline uint64_t bridge_token(const bridge_node *entry) {
+    return (uint64_t)entry->node.slot << 32 | entry->node.generation;
+}
+
 /* The receiving half of the border for one event loop; it outlives its Python object while requests are in flight. */
 typedef struct channel {
     vp_queue queue;

@@ -133,7 +133,7 @@ static void abandon(channel *state) {
         if (entry->parked)
             bridge_stop(state, entry);
         else if (entry->future != NULL)
-            bridge_submit_cancel(state, (uint64_t)entry->node.slot << 32 | entry->node.generation);
+            bridge_submit_cancel(state, bridge_token(entry));
     }
     atomic_store(&state->queue.sleeping, 0); /* nobody will wait again: spare the wake-ups */
     state->next_orphan = orphans;

@@ -63,7 +63,7 @@ int bridge_fast_path_land(bridge_node *entry) {
             Py_XDECREF(traceback);
         }
     } else if (waiting) {
-        const uint64_t token = (uint64_t)entry->node.slot << 32 | entry->node.generation;
+        const uint64_t token = bridge_token(entry);
         PyErr_Clear();
         PyObject *reply = bridge_reply_of(entry);
         if (reply != NULL)
@@ -102,7 +102,7 @@ static PyObject *fast_path_slow(PyObject *object, PyObject *age) {
             young = 1;
             continue;
         }
-        const uint64_t token = (uint64_t)entry->node.slot << 32 | entry->node.generation;
+        const uint64_t token = bridge_token(entry);
         PyObject *flight = Py_BuildValue("OOK", entry->future, entry->protocol, (unsigned long long)token);
         if (flight == NULL || PyList_Append(old, flight) < 0)
             Py_CLEAR(old);

@@ -72,7 +72,7 @@ static PyObject *hand_over_for(PyObject *self, bridge_node *entry, PyObject *fut
         bridge_node_free(entry);
         return NULL;
     }
-    const uint64_t token = (uint64_t)entry->node.slot << 32 | entry->node.generation;
+    const uint64_t token = bridge_token(entry);
     entry->future = Py_NewRef(future);
     bridge_hand_over(state, entry);
     return PyLong_FromUnsignedLongLong(token);

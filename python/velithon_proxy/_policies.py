@@ -184,7 +184,7 @@ class Health(FrozenOptions):
         jitter: the part of ``interval`` by which a probe may come earlier or later, 0 to 0.5.
         expected: statuses that are successes: numbers, or pairs ``(from, to)`` with both ends included.
         host: the ``Host`` of probes, if not the upstream's own.
-        headers: more header fields of probes.
+        headers: more header fields of probes, in ASCII.
 
     Raises:
         ConfigurationError: a value of the wrong type or out of range.

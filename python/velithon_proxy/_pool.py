@@ -27,8 +27,11 @@ from ._watch import StateCallback, Watch
 
 BodyTypes = bytes | bytearray | memoryview | str
 
-_FLAG_STREAM: Final = 4
-_FLAG_UPLOAD: Final = 8
+# Of a request at the border, VP_FLAG_* of capi/abi.h.
+FLAG_GATEWAY: Final = 1
+FLAG_PRESERVE_HOST: Final = 2
+FLAG_STREAM: Final = 4
+FLAG_UPLOAD: Final = 8
 
 _Self = TypeVar("_Self", bound="Pool")
 
@@ -194,7 +197,7 @@ class Pool:
         self, method: str, target: str, headers: Any, body: Any, flags: int = 0, key: bytes | None = None
     ) -> StreamResponse:
         if type(body) is not bytes:
-            reply, channel, token, upload = await self._begin(method, target, headers, body, flags | _FLAG_STREAM, key)
+            reply, channel, token, upload = await self._begin(method, target, headers, body, flags | FLAG_STREAM, key)
             return StreamResponse(reply, self._targets[reply[5]], method, channel, token, upload)
         # What _begin does, without a coroutine of its own: this is the way of nearly every request of a gateway.
         loop = get_running_loop()
@@ -202,7 +205,7 @@ class Pool:
         if bound is not loop:
             channel = self._bind(loop)
         future: asyncio.Future[Any] = loop.create_future()
-        token = channel.submit(future, self._pool, method, target, headers, body, 0, flags | _FLAG_STREAM, key)
+        token = channel.submit(future, self._pool, method, target, headers, body, 0, flags | FLAG_STREAM, key)
         try:
             reply = await future
         except BaseException:
@@ -221,7 +224,7 @@ class Pool:
         """Let requests of this shape come without passing through Python, on the running loop, which it is bound to."""
         loop, channel = bound
         binding = {"client": self, "bound": bound, "loop": loop, "channel": channel, "pool": self._pool}
-        return _bridge.FastPath(flags=flags | _FLAG_STREAM, copy_context=copy_context, **binding, **shape)
+        return _bridge.FastPath(flags=flags | FLAG_STREAM, copy_context=copy_context, **binding, **shape)
 
     async def _begin(
         self, method: str, target: str, headers: Any, body: Any, flags: int, key: bytes | None
@@ -234,7 +237,7 @@ class Pool:
         future: asyncio.Future[Any] = loop.create_future()
         upload: Upload | None = None
         if hasattr(body, "__aiter__"):
-            token = channel.submit(future, self._pool, method, target, headers, None, 0, flags | _FLAG_UPLOAD, key)
+            token = channel.submit(future, self._pool, method, target, headers, None, 0, flags | FLAG_UPLOAD, key)
             upload = Upload(loop, channel, token, body)
         else:
             token = channel.submit(future, self._pool, method, target, headers, body, 0, flags, key)

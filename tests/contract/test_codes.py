@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from velithon_proxy import _errors
+from velithon_proxy import _errors, _pool
 from velithon_proxy._errors import PHASES, PROXY_ERRORS, VALUE_ERRORS, Code, ProxyError
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +54,11 @@ def test_flags_of_an_outcome_are_the_same() -> None:
         "REUSED": _errors.FLAG_REUSED,
         "RESPONDED": _errors.FLAG_RESPONSE_STARTED,
     }
+
+
+def test_flags_of_a_request_are_the_same() -> None:
+    in_python = {name[5:]: value for name, value in vars(_pool).items() if name.startswith("FLAG_")}
+    assert in_header("VP_FLAG") == {**in_python, "LAST": 16}
 
 
 def test_every_code_has_exactly_one_exception() -> None:

@@ -58,7 +58,7 @@ def test_what_cannot_be_used_is_named(option: Any, arguments: dict[str, Any], fi
 def test_the_widest_ranges_are_taken() -> None:
     Retry(statuses=range(400, 600), methods={"PUT", "DELETE"}, base_delay=0, max_delay=60, budget=1, max_body=0)
     Breaker(statuses=(), ratio=1, window=86_400, max_open_time=0.001)
-    Health(expected=[200, (300, 399), 404], headers={"X-A": "\xe9"}, host="[::1]:80", jitter=0.5, timeout=9.999)
+    Health(expected=[200, (300, 399), 404], headers={"X-A": "a, b\t~"}, host="[::1]:80", jitter=0.5, timeout=9.999)
 
 
 @pytest.mark.parametrize(

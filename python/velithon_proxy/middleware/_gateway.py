@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from .._balancer import ProxyLoadBalancer
 from .._errors import ConfigurationError, ProxyError
+from .._pool import FLAG_GATEWAY, FLAG_PRESERVE_HOST
 from .._stream import StreamResponse
 from .._targets import parse_target
 from . import _paths
@@ -35,9 +36,6 @@ from ._transforms import (
 )  # fmt: skip
 
 _is_length: Final = re.compile(r"[0-9]{1,18}").fullmatch
-
-_GATEWAY: Final = 1  # VP_FLAG_GATEWAY and VP_FLAG_PRESERVE_HOST of capi/abi.h
-_PRESERVE_HOST: Final = 2
 
 REFUSED_METHODS: Final = frozenset({"CONNECT", "TRACE"})
 """Methods of requests that ``admit`` refuses."""
@@ -101,7 +99,7 @@ class Gateway:
         self._most: int | None = pool.get("max_request_body")
         self._transform_response = transform_response
         self._preserve_host = _flag("preserve_host", preserve_host)
-        self._flags: Final = _GATEWAY | (_PRESERVE_HOST if self._preserve_host else 0)
+        self._flags: Final = FLAG_GATEWAY | (FLAG_PRESERVE_HOST if self._preserve_host else 0)
         self._strip_prefix = _flag("strip_prefix", strip_prefix)
         self._prefix: Final = _paths.parse_prefix(path_prefix)
         self._above: Final = _paths.parse_above(upstream_path_prefix)
