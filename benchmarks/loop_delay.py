@@ -42,6 +42,7 @@ class Delays:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, source: socket.socket) -> None:
         self.seen: list[float] = []
+        self._began = (0.0, 0.0)  # when the first of them came: time, and CPU time of the loop's thread
         self._loop, self._source = loop, source
         source.setblocking(False)
         loop.add_reader(source.fileno(), self._read)
@@ -51,12 +52,20 @@ class Delays:
             while True:
                 message, sender = self._source.recvfrom(64)
                 if message == _REPORT:
-                    self._source.sendto(json.dumps(figures(self.seen)).encode(), sender)
+                    report = {**figures(self.seen), "busy": self._busy()}
+                    self._source.sendto(json.dumps(report).encode(), sender)
                     self.seen.clear()
                 else:
+                    if not self.seen:
+                        self._began = (time.monotonic(), time.thread_time())
                     self.seen.append((time.monotonic_ns() - _STAMP.unpack(message)[0]) / 1e3)
         except BlockingIOError:
             return
+
+    def _busy(self) -> float:
+        """The share of its time that the loop's thread has run since the first delay that is still in ``seen``."""
+        at, used = self._began
+        return (time.thread_time() - used) / (time.monotonic() - at)
 
     def close(self) -> None:
         """Stop reading. The socket stays open."""

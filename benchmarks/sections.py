@@ -116,6 +116,7 @@ def _gateway_sections(data: dict[str, Any]) -> Iterator[Section]:
 _OPEN_COLUMNS = [
     ("rate", "requests/s"), ("cpu_us", "CPU, us"), ("p50_us", "p50, us"), ("p90_us", "p90, us"), ("p99_us", "p99, us"),
     ("p999_us", "p99.9, us"), ("loop_p50_us", "loop p50, us"), ("loop_p99_us", "loop p99, us"),
+    ("loop_busy", "loop busy"),
 ]  # fmt: skip
 
 
@@ -123,6 +124,7 @@ def _gateway_open_sections(data: dict[str, Any]) -> Iterator[Section]:
     names = list(dict.fromkeys(name for r in data["rounds"] for name in r))
     for load, words in (
         (gateway_open.HALF, "Half of what each does at most, which is the rate that is shown."),
+        (gateway_open.TWO_FIFTHS, "Two fifths of it."),
         (gateway_open.COMMON, "The same rate for all; those that cannot take it are left out."),
     ):
         table = table_of(["gateway", *(title for _, title in _OPEN_COLUMNS)])
@@ -130,7 +132,10 @@ def _gateway_open_sections(data: dict[str, Any]) -> Iterator[Section]:
             row = [gateway_open.median(data, name, load, figure) for figure, _ in _OPEN_COLUMNS]
             if row[0] is not None:
                 table.add_row(name, *map(number, row))
-        note = f"{words} Latency from when a request was due; `loop`: how late the gateway's event loop is."
+        note = (
+            f"{words} Latency from when a request was due; `loop`: how late the gateway's event loop is, and the share "
+            "of time that its thread runs."
+        )
         yield Section(f"Open loop, {load}", note, table)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 from collections import Counter
 from typing import Any
 
@@ -223,18 +225,21 @@ async def test_a_coroutine_is_told_of_one_change_after_the_other() -> None:
     assert [context["message"] for context in reported] == ["on_state_change raised"]
 
 
-def test_a_loop_that_is_told_of_changes_ends_in_silence() -> None:
-    """Nothing is pending when the loop ends, whatever the callback waits for."""
+def test_a_loop_that_is_told_of_changes_ends_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is pending when the loop ends: asyncio would cancel a task, and complain of what it left behind."""
     with sites(1) as (site,):
 
         async def main() -> None:
             client = ProxyClient(site.url, on_state_change=lambda change: None)
             await client.forward_request("GET", "/")
             clients.append(client)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
 
         clients: list[ProxyClient] = []
         asyncio.run(main(), debug=True)
         clients[0].close()
+        gc.collect()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_changes_are_told_on_the_next_loop_once_the_first_has_ended() -> None:
