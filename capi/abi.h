@@ -162,7 +162,7 @@ typedef struct vp_options {
 /* Counters of the whole process. */
 typedef struct vp_counters {
     uint64_t pools;      /* open pools */
-    uint64_t in_flight;  /* nodes owned by the core */
+    uint64_t in_flight;  /* REQUEST and CONTROL nodes that are not answered; other kinds are not counted */
     uint64_t goroutines;
     uint64_t heap_bytes; /* live Go heap */
     uint64_t panics;     /* panics recovered since the start */

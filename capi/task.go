@@ -38,7 +38,7 @@ type task struct {
 	cancelled chan struct{}
 }
 
-// inFlight counts the nodes that the core owns.
+// inFlight counts the REQUEST and CONTROL nodes that are not answered, parked ones too.
 var inFlight atomic.Int64
 
 // tasks finds the task of a slot. Chunks are never moved or freed: a task is looked up without a lock.

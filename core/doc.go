@@ -1,5 +1,5 @@
 // Package core forwards HTTP requests to upstreams. It is a Go library by itself: it knows neither C nor Python, reads
-// no environment, prints nothing and starts nothing until a pool is used.
+// no environment and prints nothing. A pool starts nothing until it is used, but for probes, which begin when it is opened.
 //
 // # The life of one call
 //

@@ -17,7 +17,7 @@ import (
 	"github.com/velithon/velithon-proxy/core/retry"
 )
 
-// Pool is a named set of upstreams and the policy for reaching them. It is safe for concurrent use.
+// Pool is a set of upstreams and the policy for reaching them. It is safe for concurrent use.
 //
 // Upstreams have numbers: Config.Targets and then Config.Backups from 0 on, those that are added later follow. No number
 // is used again.

@@ -29,8 +29,9 @@
 //
 // # Concurrency and memory
 //
-// Pick and Next may be called from any number of goroutines, and neither blocks nor allocates: a picker's only changing
-// state is one atomic counter. New keeps no reference to the slice of members, only to the counters in it.
+// Pick and Next may be called from any number of goroutines, and neither blocks nor allocates: what changes in a picker
+// is atomic, the turn of round_robin and weighted and the winners that consistent_hash remembers. New keeps no reference to
+// the slice of members, only to the counters in it.
 //
 // # Sources
 //

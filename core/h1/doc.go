@@ -24,7 +24,8 @@
 //
 // # Concurrency
 //
-// Start and Cancel may be called from any goroutine, and Start never waits for the network or a scheduler. Respond and
-// Done run on the goroutine of the connection (Done also on the caller's when the exchange fails at once); Done is
+// Start and Cancel may be called from any goroutine, and Start never waits for the network or a scheduler. Respond runs
+// on the goroutine of the connection, and so does Done as a rule. Of an exchange that ends without a connection Done runs on
+// the goroutine that ends it: that of Start, Cancel or Close, or of the connection whose place it was to get. Done is
 // called exactly once for each Start.
 package h1

@@ -19,7 +19,7 @@ type Options struct {
 	Authority string
 	// TLS encrypts connections; nil sends plain HTTP.
 	TLS *tls.Config
-	// Resolve finds the addresses of a name; nil asks Go's resolver each time. See Resolver.
+	// Resolve finds the addresses of a name; nil: Go's resolver does. It is asked again after refreshAfter.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 
 	// ConnectTimeout bounds resolving, connecting and the TLS handshake together.

@@ -54,8 +54,9 @@ class ProxyLoadBalancer(Pool):
         ConfigurationError: an argument is of the wrong type or out of range; a ``ValueError``.
 
     Example:
-        >>> async with ProxyLoadBalancer(["http://10.0.0.1", "http://10.0.0.2"], health_check_url="/health") as
-        balancer: ...     status, headers, body = await balancer.forward_request("GET", "/users/1")
+        >>> targets = ["http://10.0.0.1", "http://10.0.0.2"]
+        >>> async with ProxyLoadBalancer(targets, health_check_url="/health") as balancer:
+        ...     status, headers, body = await balancer.forward_request("GET", "/users/1")
 
     Names and defaults: the feature document.
     """
@@ -141,8 +142,7 @@ class ProxyLoadBalancer(Pool):
         """Send one request to one of the upstreams and wait for its whole response.
 
         The arguments, the result and the errors are those of :meth:`ProxyClient.forward_request`; ``hash_key`` is
-        what the
-        strategy ``consistent_hash`` looks at. ``response.target`` says which upstream has answered.
+        what the strategy ``consistent_hash`` looks at. ``response.target`` says which upstream has answered.
 
         Raises:
             NoHealthyTargetError: no upstream can be used now.
@@ -179,6 +179,7 @@ class ProxyLoadBalancer(Pool):
 
         Raises:
             NoHealthyTargetError: no upstream can be used now.
+            ClientClosedError: the balancer is closed.
         """
         key = base64.b64encode(_key(hash_key) or b"").decode()
         target: str = (await self._control("next", key=key))["target"]
@@ -189,6 +190,7 @@ class ProxyLoadBalancer(Pool):
 
         Raises:
             ConfigurationError: there is no ``health_check_url``.
+            ClientClosedError: the balancer is closed.
         """
         await self._control("probe")
 
@@ -201,11 +203,18 @@ class ProxyLoadBalancer(Pool):
         """Return each target, in the order given, and whether requests may go there now.
 
         Both have a say: what probes have found, and the target's circuit breaker.
+
+        Raises:
+            ClientClosedError: the balancer is closed.
         """
         return [(target["target"], target["usable"]) for target in (await self._control("status"))["targets"]]
 
     async def get_circuit_breaker_status(self) -> dict[str, CircuitBreakerStatus]:
-        """Return the state of each target's circuit breaker: ``state, failures, last_failure_ms``."""
+        """Return the state of each target's circuit breaker: ``state, failures, last_failure_ms``.
+
+        Raises:
+            ClientClosedError: the balancer is closed.
+        """
         return {target["target"]: read_breaker(target) for target in (await self._control("status"))["targets"]}
 
     async def reset_circuit_breaker(self, target: str | None = None) -> None:
@@ -213,6 +222,7 @@ class ProxyLoadBalancer(Pool):
 
         Raises:
             ConfigurationError: ``target`` is none of this balancer's.
+            ClientClosedError: the balancer is closed.
         """
         await self._control("reset", target="" if target is None else _target(target))
 
@@ -220,7 +230,9 @@ class ProxyLoadBalancer(Pool):
         """Add an upstream. It gets requests at once, or slowly with ``slow_start``.
 
         Raises:
-            ConfigurationError: a URL that cannot be used, or is there already; a weight that is out of range.
+            ConfigurationError: a URL that cannot be used, or is there already; a weight that is out of range, or other
+                than 1 with a strategy that knows none.
+            ClientClosedError: the balancer is closed.
         """
         _target(target)
         _weight(weight)
@@ -234,6 +246,7 @@ class ProxyLoadBalancer(Pool):
 
         Raises:
             ConfigurationError: it is none of this balancer's, or the only one.
+            ClientClosedError: the balancer is closed.
         """
         await self._control("remove", target=_target(target))
 
@@ -243,6 +256,7 @@ class ProxyLoadBalancer(Pool):
         Raises:
             ConfigurationError: it is none of this balancer's, the strategy knows no weights, or the weight is out of
                 range.
+            ClientClosedError: the balancer is closed.
         """
         await self._control("weight", target=_target(target), weight=_weight(weight))
 
@@ -251,6 +265,7 @@ class ProxyLoadBalancer(Pool):
 
         Raises:
             ConfigurationError: it is none of this balancer's.
+            ClientClosedError: the balancer is closed.
         """
         await self._control("drain", target=_target(target), draining=True)
 
@@ -259,6 +274,7 @@ class ProxyLoadBalancer(Pool):
 
         Raises:
             ConfigurationError: it is none of this balancer's.
+            ClientClosedError: the balancer is closed.
         """
         await self._control("drain", target=_target(target), draining=False)
 

@@ -19,8 +19,8 @@
      |- ClientClosedError             503  used after close
      |- ForkedProcessError            503  used in a child of the process that started the core
      `- InternalError                 502  a fault of this package; please report it
-    ConfigurationError(ValueError)         a constructor argument that cannot be used
-     `- InvalidTargetError                 a target that is not a usable URL
+    ConfigurationError(ValueError)         an argument that cannot be used, or not with this configuration
+     `- InvalidTargetError                 a target of a constructor that is not a usable URL
     InvalidRequestError(ValueError)        a method or path that must not be sent; nothing was sent
     InvalidHeaderError(ValueError)         a header field that must not be sent; nothing was sent
 
@@ -133,7 +133,7 @@ class PoolTimeout(ProxyTimeoutError):  # noqa: N818 -- the name httpx users know
 
 
 class ReadTimeout(ProxyTimeoutError):  # noqa: N818 -- the name httpx users know
-    """The upstream sent nothing for longer than the limit between bytes."""
+    """The upstream sent nothing, or took nothing of the request's body, for longer than its limit."""
 
 
 class TotalTimeout(ProxyTimeoutError):  # noqa: N818 -- the name httpx users know
@@ -188,7 +188,10 @@ class InternalError(ProxyError):
 
 
 class ConfigurationError(ValueError):
-    """A constructor argument that cannot be used. The message says what is allowed.
+    """An argument that cannot be used, or not with this configuration. The message says what is allowed.
+
+    Constructors raise it, changes of a running balancer such as ``add_target``, ``health_check`` without a
+    ``health_check_url``, and the first request for what only the core checks.
 
     Attributes:
         field: name of the argument; ``None`` if it cannot be told.
@@ -202,7 +205,7 @@ class ConfigurationError(ValueError):
 
 
 class InvalidTargetError(ConfigurationError):
-    """A target that is not a usable URL."""
+    """A target of a constructor that is not a usable URL."""
 
 
 class InvalidRequestError(ValueError):

@@ -17,9 +17,8 @@ StatusInput: TypeAlias = "int | tuple[int, int]"
 class Retry(FrozenOptions):
     """What is tried again, and when. How often is ``max_retries``.
 
-    Without any option these are retried: a request of which nothing was sent, with any method, at another upstream;
-        and GET,
-    HEAD, OPTIONS and TRACE as long as no byte of a response has come.
+    Without any option these are retried: a request of which nothing was sent, with any method, at another upstream; and
+    GET, HEAD, OPTIONS and TRACE as long as no byte of a response has come.
 
     Args:
         statuses: responses that are taken for failures and not handed on while there are retries left, e.g.

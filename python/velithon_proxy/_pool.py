@@ -117,6 +117,13 @@ class Pool:
             InvalidRequestError, InvalidHeaderError: the request must not be sent as it is; ``ValueError``s.
             TypeError: an argument is of the wrong type.
             ClientClosedError: the client is closed.
+            ConfigurationError: from the first use of the client on, what only the core checks, such as a client
+                certificate that has expired.
+            ImportError: from the first use in the process on, the core library is missing or cannot be used here.
+            NotImplementedError: at the first use in an event loop, it cannot watch file descriptors.
+            OSError: at the first use in an event loop, no file descriptor is left.
+
+        Nothing was sent when one of the last four is raised.
         """
         if query_params is not None:
             path = append_query(path, query_params)

@@ -50,6 +50,7 @@ def channel_of(loop: asyncio.AbstractEventLoop) -> _bridge.Channel:
         ImportError: the core library is missing or not usable here; the message says why.
         ForkedProcessError: this process was forked from one that had used the core.
         NotImplementedError: the loop cannot watch file descriptors.
+        OSError: no file descriptor is left.
     """
     with lock:
         channel = _channels.get(loop)

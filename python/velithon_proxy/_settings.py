@@ -50,7 +50,9 @@ def remake(cls: type[Any], values: Mapping[str, object]) -> Any:
 
 
 class Timeouts(FrozenOptions):
-    """Limits of time, in seconds (``int`` or ``float``, above 0, at most a day). ``None``: no such limit.
+    """Limits of time, in seconds (``int`` or ``float``, above 0, at most a day).
+
+    ``None`` means no such limit; for ``connect``, which is always there, it is refused.
 
     Args:
         connect: resolving the name, connecting and the TLS handshake together (``ConnectTimeout``).

@@ -34,7 +34,8 @@ class TLS(FrozenOptions):
 
     Raises:
         ConfigurationError: a file that is missing or not PEM, a key that does not belong to the certificate or is
-            encrypted, or another argument that cannot be used.
+            encrypted, or another argument that cannot be used. A ``cert`` that has expired and a ``server_name`` that
+            is no host name raise it with the first request instead.
     """
 
     __slots__ = ("_pem", "ca", "cert", "insecure", "key", "min_version", "server_name")

@@ -38,7 +38,7 @@ class ProxyMiddleware:
         app.add_middleware(ProxyMiddleware("http://127.0.0.1:9001", path_prefix="/api/users"))
         app = Velithon(middleware=[Middleware(ProxyMiddleware, target_urls="http://127.0.0.1:9001")])
 
-    By itself it is an RSGI application, around another one or alone::
+    By itself it is an RSGI and an ASGI application, around another one or alone::
 
         app = ProxyMiddleware("http://127.0.0.1:9001", path_prefix="/api", app=other)
 
@@ -46,7 +46,8 @@ class ProxyMiddleware:
     Each worker connects with its first request, and the connections are closed when the server stops the worker.
 
     Args:
-        target_urls: the upstream, ``"http://host[:port]"`` or ``"https://host[:port]"``, or a list of several.
+        target_urls: the upstream, ``"http://host[:port]"``, ``"https://host[:port]"`` or ``"unix:/path"``, or a list of
+            several.
         path_prefix: path, percent-encoded where a URL needs it, below which requests are forwarded. It matches whole
             segments: ``"/api"`` matches ``/api`` and ``/api/x`` but not ``/apix``. A slash at the end means nothing.
         strategy: how to choose among several targets; those of :class:`ProxyLoadBalancer`.

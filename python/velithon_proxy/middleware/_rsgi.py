@@ -250,8 +250,7 @@ async def _collect(pieces: AsyncIterator[bytes], events: bool) -> tuple[list[byt
     """Wait a moment for the whole body of a response.
 
     A response that was not started can still become a 502: what breaks off at once is never a short success. Returns
-        what has
-    come, and the wait for the next piece; ``None`` if nothing more will.
+    what has come, and the wait for the next piece; ``None`` if nothing more will.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + (0 if events else _PATIENCE)
