@@ -103,7 +103,8 @@ enum {
 enum {
     VP_OUTCOME_SENT = 1u << 0,     /* some byte of the request was written */
     VP_OUTCOME_REUSED = 1u << 1,   /* the connection had carried a request before */
-    VP_OUTCOME_RESPONDED = 1u << 2 /* some byte of the response was read */
+    VP_OUTCOME_RESPONDED = 1u << 2, /* some byte of the response was read */
+    VP_OUTCOME_SOURCE = 1u << 3    /* the caller's next piece of the request's body was waited for */
 };
 
 typedef struct vp_span {

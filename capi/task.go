@@ -305,5 +305,8 @@ func outcome(err *core.Error) (bits C.uint32_t) {
 	if err.Responded {
 		bits |= C.VP_OUTCOME_RESPONDED
 	}
+	if err.Source {
+		bits |= C.VP_OUTCOME_SOURCE
+	}
 	return bits
 }

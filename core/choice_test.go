@@ -170,6 +170,56 @@ func TestWhatABreakerCounts(t *testing.T) {
 }
 
 // B8: requests that never came as far as the upstream say nothing about it.
+// paced is a body of which one piece comes at once, and nothing more, or without end.
+type paced struct {
+	first   []byte
+	endless bool
+	stop    chan struct{}
+	once    sync.Once
+}
+
+func (p *paced) Next() ([]byte, error) {
+	if piece := p.first; piece != nil {
+		if !p.endless {
+			p.first = nil
+		}
+		return piece, nil
+	}
+	<-p.stop
+	return nil, io.ErrUnexpectedEOF
+}
+func (p *paced) Stop()  { p.once.Do(func() { close(p.stop) }) }
+func (p *paced) Close() {}
+
+// A deadline that passes while the caller's next piece is waited for says nothing about the upstream; one that passes while
+// the upstream takes nothing does.
+func TestASlowCallerOpensNoBreaker(t *testing.T) {
+	for name, row := range map[string]struct {
+		change  func(*Config)
+		endless bool
+		code    Code
+		state   string
+	}{
+		"the caller":       {func(c *Config) { c.TimeoutMS = 50 }, false, CodeTotalTimeout, "closed"},
+		"the caller, once": {func(c *Config) { c.TryTimeoutMS = 50 }, false, CodeReadTimeout, "closed"},
+		"the upstream":     {func(c *Config) { c.TimeoutMS = 50 }, true, CodeTotalTimeout, "open"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0") // the kernel takes a little for it
+			require.NoError(t, err)
+			defer func() { _ = listener.Close() }()
+			u := &fakeUpstream{address: listener.Addr().String()}
+			pool, _ := timedPool(t, []*fakeUpstream{u}, func(c *Config) { c.MaxFailures = 1 }, row.change)
+			source := &paced{first: make([]byte, 4096), endless: row.endless, stop: make(chan struct{})}
+			_, failure := send(pool, Request{Method: "POST", Target: "/", Source: source})
+			require.NotNil(t, failure)
+			assert.Equal(t, row.code, failure.Code)
+			assert.Equal(t, !row.endless, failure.Source)
+			assert.Equal(t, []string{row.state}, states(pool))
+		})
+	}
+}
+
 func TestWhatIsRefusedHereIsNotCounted(t *testing.T) {
 	u := fakes(t, 1)
 	pool, _ := timedPool(t, u, func(c *Config) { c.MaxFailures = 1 })

@@ -44,6 +44,7 @@ type Error struct {
 	Sent      bool // some byte of the request was written: the upstream may have acted on it
 	Reused    bool // the connection had carried a request before
 	Responded bool // some byte of the response was read
+	Source    bool // the caller's next piece of the request's body was waited for
 	// RetryAfter is when it may be worth trying again, for calls that were refused; zero: unknown.
 	RetryAfter time.Duration
 	Message    string
@@ -56,10 +57,10 @@ func (e *Error) Unwrap() error { return e.Err }
 // blames reports whether an attempt failed for a reason of the upstream's, which its breaker counts.
 func (e *Error) blames() bool {
 	switch e.Code {
-	case CodeConnect, CodeTLS, CodeConnectTimeout, CodeReadTimeout, CodeUpstreamClosed, CodeUpstreamProtocol:
+	case CodeConnect, CodeTLS, CodeConnectTimeout, CodeUpstreamClosed, CodeUpstreamProtocol:
 		return true
-	case CodeTotalTimeout: // while it was the upstream that was waited for
-		return e.Phase >= h1.PhaseDNS
+	case CodeReadTimeout, CodeTotalTimeout: // while it was the upstream that was waited for
+		return e.Phase >= h1.PhaseDNS && !e.Source
 	}
 	return false
 }
@@ -130,13 +131,16 @@ func callError(err *h1.Error) *Error {
 	}
 	e := &Error{
 		Code: codes[err.Kind], Phase: err.Phase,
-		Sent: err.Sent, Reused: err.Reused, Responded: err.Responded,
+		Sent: err.Sent, Reused: err.Reused, Responded: err.Responded, Source: err.Source,
 		Message: err.Error(), Err: err,
 	}
 	if err.Kind == h1.KindCancelled {
 		switch {
 		case errors.Is(err, errDeadline):
 			e.Code, e.Message = CodeTotalTimeout, "the deadline passed"
+			if e.Source {
+				e.Message += " before the next piece of the request's body came"
+			}
 		case errors.Is(err, errPoolClosed):
 			e.Code, e.Message = CodeClientClosed, "the client was closed"
 		}

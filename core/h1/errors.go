@@ -51,6 +51,7 @@ type Error struct {
 	Sent      bool // some byte of the request was written to the socket
 	Reused    bool // the connection had carried a request before
 	Responded bool // some byte of the response was read
+	Source    bool // the next piece of Request.Source was waited for: nobody knows how the upstream would have done
 	Message   string
 	Err       error // the cause, if there is one
 }

@@ -46,6 +46,7 @@ type Exchange struct {
 	uploading bool           // a goroutine sends the rest; guarded by sending
 	uploader  sync.WaitGroup // that goroutine
 	uploaded  atomic.Bool    // the whole request is out, or the goroutine has ended
+	asking    atomic.Bool    // the source is asked for its next piece
 	blocked   atomic.Bool    // the upstream does not take more for now, or the source has nothing more
 	stopped   atomic.Bool    // the source was stopped because the response has ended: no fault of the request
 	wrote     int64          // bytes; settled once neither of the two is at work
@@ -55,6 +56,7 @@ type Exchange struct {
 	mu         sync.Mutex // guards what Cancel needs
 	current    uint64     // ID from Start to Done, else 0
 	cause      error
+	asked      bool // the source was being asked when the exchange was cancelled
 	conn       *conn
 	cancelDial context.CancelFunc
 
@@ -74,7 +76,7 @@ func (ex *Exchange) Arm(t *Transport) {
 	ex.mu.Lock()
 	defer ex.mu.Unlock()
 	if ex.current == 0 {
-		ex.transport, ex.current, ex.cause = t, ex.ID, nil
+		ex.transport, ex.current, ex.cause, ex.asked = t, ex.ID, nil, false
 	}
 }
 
@@ -144,7 +146,7 @@ func (ex *Exchange) Cancel(id uint64, cause error) {
 		return
 	}
 	if ex.cause == nil {
-		ex.cause = cause
+		ex.cause, ex.asked = cause, ex.asking.Load()
 		if source := ex.Request.Source; source != nil {
 			source.Stop()
 		}
@@ -224,6 +226,7 @@ func (ex *Exchange) receive(c *conn) (keep bool) {
 			phase = PhaseWrite
 		}
 		err.Phase, err.Sent, err.Reused, err.Responded = phase, ex.wrote > 0, ex.reused, ex.responded
+		err.Source = ex.asked && phase == PhaseWrite
 		ex.err = err
 		return false
 	}

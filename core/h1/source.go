@@ -25,9 +25,11 @@ func (u *upload) drain(source Source) error {
 		if u.bodySize == request.length {
 			u.finished() // what is left is to see that the source ends as well
 		}
+		u.ex.asking.Store(true)
 		u.ex.blocked.Store(true) // by the caller, who is not waited for once the response is complete
 		piece, err := source.Next()
 		u.ex.blocked.Store(false)
+		u.ex.asking.Store(false)
 		switch {
 		case err == io.EOF:
 			return u.end()

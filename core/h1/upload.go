@@ -22,6 +22,7 @@ type upload struct {
 // begin leaves the rest of the request to a goroutine.
 func (ex *Exchange) upload(c *conn, head, body []byte) {
 	ex.uploading = true
+	ex.asking.Store(false)
 	ex.blocked.Store(false)
 	ex.uploaded.Store(false)
 	ex.stopped.Store(false)

@@ -248,6 +248,7 @@ PHASES: Final[tuple[Phase, ...]] = ("request", "queue", "dns", "connect", "tls",
 FLAG_REQUEST_SENT: Final = 1
 FLAG_REUSED: Final = 2
 FLAG_RESPONSE_STARTED: Final = 4
+FLAG_BODY_AWAITED: Final = 8
 
 PROXY_ERRORS: Final[dict[int, type[ProxyError]]] = {
     Code.CONNECT: ConnectError,
@@ -334,6 +335,11 @@ def reply_error(
         cls, message = InternalError, f"the core reported the unknown code {code}: {message}"
     name = PHASES[phase] if 0 <= phase < len(PHASES) else None
     elapsed = elapsed_ns / 1e9
+    status = None
+    if cls is BodyTooLargeError and name in ("request", "queue", "write"):
+        status = 413
+    elif issubclass(cls, ProxyTimeoutError) and flags & FLAG_BODY_AWAITED:
+        status = 408
     # A method that was not checked yet may hold anything.
     shown = method if len(method) < 40 and method.isascii() and method.isprintable() else ""
     return cls(
@@ -343,7 +349,7 @@ def reply_error(
         attempts=attempts,
         retry_after=retry_after_ns / 1e9 if retry_after_ns > 0 else None,
         elapsed=elapsed,
-        status=413 if cls is BodyTooLargeError and name in ("request", "queue", "write") else None,
+        status=status,
         request_sent=bool(flags & FLAG_REQUEST_SENT),
     )
 

@@ -53,6 +53,7 @@ def test_flags_of_an_outcome_are_the_same() -> None:
         "SENT": _errors.FLAG_REQUEST_SENT,
         "REUSED": _errors.FLAG_REUSED,
         "RESPONDED": _errors.FLAG_RESPONSE_STARTED,
+        "SOURCE": _errors.FLAG_BODY_AWAITED,
     }
 
 

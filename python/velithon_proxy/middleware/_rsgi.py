@@ -279,6 +279,7 @@ async def _stream(
     """Hand a response on as it comes. Velithon's wrapper cannot do it; the headers that it has collected are kept."""
     raw: Any = getattr(protocol, "_protocol", protocol)
     lines = [*getattr(protocol, "_headers", []), *lines]
+    send: Any = None
     try:
         with contextlib.ExitStack() as stack:
             pipe: Pipe | None = None
@@ -315,6 +316,8 @@ async def _stream(
         raise ClientGoneError("the client left in the middle of the response") from error
     finally:
         ahead.cancel()
+        # The server ends the response when its transport is dropped. An error keeps this frame, and what it has.
+        send = None
 
 
 def _is_large(lines: Lines, held: list[bytes]) -> bool:
