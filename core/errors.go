@@ -84,10 +84,11 @@ func (e *Error) final() string {
 	return ""
 }
 
-// certificate reports whether the upstream's certificate was refused.
+// certificate reports whether a certificate was refused: the upstream's here, or ours there, which in TLS 1.3 is known only
+// after the handshake.
 func (e *Error) certificate() bool {
 	var refused *tls.CertificateVerificationError
-	return e.Code == CodeTLS && errors.As(e.Err, &refused)
+	return e.Code == CodeTLS && (e.Phase > h1.PhaseTLS || errors.As(e.Err, &refused))
 }
 
 // closedError is what a closed pool answers.

@@ -194,6 +194,45 @@ func TestOptionsOfTLS(t *testing.T) {
 	}
 }
 
+// In TLS 1.3 the upstream looks at the client's certificate when the request may be under way. That it is missing is a fault of
+// TLS all the same, and another try would bring the same.
+func TestACertificateThatIsMissingIsTheEndOfTheSession(t *testing.T) {
+	ours := newAuthority(t)
+	cert, key := ours.leaf()
+	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
+	require.NoError(t, err)
+	roots := x509.NewCertPool()
+	roots.AddCert(ours.cert)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			raw, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = raw.Close() }()
+				_ = tls.Server(raw, &tls.Config{
+					Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots,
+				}).Handshake()
+				_, _ = io.Copy(io.Discard, raw) // or the reset of an unread request overtakes the alert
+			}()
+		}
+	}()
+	pool := newPool(t, "https://"+listener.Addr().String(), func(c *Config) { c.TLSCA = ours.pem() })
+	for _, method := range []string{"GET", "POST"} {
+		response, err := pool.Do(t.Context(), Request{Method: method, Target: "/"})
+		var failure *Error
+		require.ErrorAs(t, err, &failure)
+		assert.Equal(t, CodeTLS, failure.Code)
+		assert.ErrorContains(t, err, "certificate required")
+		require.Len(t, response.Attempts, 1)
+		assert.Equal(t, "the certificate was refused", response.Attempts[0].Reason)
+	}
+}
+
 func TestSessionsAreResumed(t *testing.T) {
 	ours := newAuthority(t)
 	cert, key := ours.leaf()

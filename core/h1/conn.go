@@ -358,6 +358,9 @@ func (c *conn) readError(err error, phase Phase) *Error {
 		}
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed), errors.Is(err, context.Canceled):
 		e.Message, e.Err = "the connection was closed", nil
+	case isAlert(err) && phase == PhaseHead:
+		// In TLS 1.3 the handshake of the client has ended before the upstream has looked at its certificate.
+		e.Kind, e.Message = KindTLS, "the upstream refused the TLS session"
 	default:
 		e.Message, e.Err = "the upstream broke the connection off", errors.Unwrap(err)
 		if e.Err == nil {

@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"errors"
 	"io"
 	"net"
 	"syscall"
@@ -80,6 +81,12 @@ func (c *endNoting) onWritable(fd uintptr) bool {
 		}
 	}
 	return true
+}
+
+// isAlert reports whether the other side has ended TLS with an alert.
+func isAlert(err error) bool {
+	var remote *net.OpError
+	return errors.As(err, &remote) && remote.Op == "remote error"
 }
 
 // errHeld is what a held socket yields. It is temporary, or TLS would take it for the end of the connection.

@@ -113,7 +113,11 @@ class ConnectError(ProxyError):
 
 
 class TLSError(ConnectError):
-    """The TLS handshake failed or the certificate was refused. Nothing of the request was sent."""
+    """The TLS handshake failed or a certificate was refused.
+
+    Nothing of the request was sent, except that in TLS 1.3 an upstream may refuse our certificate later: see
+    ``.request_sent``.
+    """
 
 
 class ProxyTimeoutError(ProxyError, TimeoutError):

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from ._errors import ConfigurationError
-from ._grammar import TOKEN, is_token, is_value
+from ._grammar import TOKEN, is_target, is_token, is_value
 from ._show import show
 
 _MAX_WEIGHT: Final = 1_000_000
 _MAX_WEIGHTS: Final = (2**32 - 1) // 100
 _WEIGHING: Final = ("weighted", "least_request", "consistent_hash")
 _HASH_ON: Final = re.compile(rf"key|(?:header|cookie):{TOKEN}")
-_TARGET: Final = re.compile(r"/[\x21\x22\x24-\x7e]*")
 _DEFAULTS: Final = {  # of core/config.go, for rules that compare two numbers
     "retry_base_delay_ms": 25,
     "retry_max_delay_ms": 250,
@@ -190,7 +189,7 @@ def _check_url(url: object) -> None:
         return
     allowed = "a path that starts with / or an http or https URL"
     if isinstance(url, str):
-        if _TARGET.fullmatch(url) is not None:
+        if is_target(url) is not None:
             return
         scheme, separator, rest = url.partition("://")
         authority, slash, path = rest.partition("/")
@@ -198,7 +197,7 @@ def _check_url(url: object) -> None:
             separator
             and scheme.lower() in ("http", "https")
             and _is_authority(authority)
-            and (_TARGET.fullmatch(slash + path) is not None or not slash)
+            and (is_target(slash + path) is not None or not slash)
         ):
             return
     raise ConfigurationError(f"health_url must be {allowed}, not {show(url)}", field="health_url")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias, cast
 
 from .._stream import StreamResponse
-from ._answers import Answer, ClientGoneError, Refusal
+from ._answers import CLIENT_GONE, Answer, ClientGoneError, Refusal
 from ._clients import ClientWatch
 from ._fields import Lines, RawLines
 from ._gateway import Gateway
-from ._passing import Reply
+from ._passing import Admitted, Reply
+from ._paths import encoded, matches, unquoted
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -42,17 +44,17 @@ class ASGIGateway:
         if kind == "lifespan":
             await self._live(scope, receive, send)
             return
-        raw, _ = _raw_path(scope)
-        matched = kind in ("http", "websocket") and self._gateway.matches(scope["path"], raw)
+        way = _Way(scope)
+        matched = kind in ("http", "websocket") and self._gateway.matches(way.path, way.raw)
         if not matched and self._app is not None:
             await self._app(scope, receive, send)
         elif kind == "websocket":
             await send({"type": "websocket.close", "code": 1011 if matched else 1008})
         elif matched:
-            await self._forward(scope, receive, send)
+            await self._forward(scope, way, receive, send)
         else:
             refusal = Refusal(404, "nothing is served here")
-            answer = await self._gateway.fail(refusal, method=scope["method"], path=scope["path"])
+            answer = await self._gateway.fail(refusal, method=scope["method"], path=way.path)
             if answer is not None:
                 await _answer(send, answer.status, answer.headers, answer.body)
 
@@ -73,9 +75,8 @@ class ASGIGateway:
             if message["type"] == "lifespan.shutdown":
                 return
 
-    async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
-        raw, authority = _raw_path(scope)
-        method, path, gateway = scope["method"], scope["path"], self._gateway
+    async def _forward(self, scope: Scope, way: _Way, receive: Receive, send: Send) -> None:
+        method, path, gateway = scope["method"], way.path, self._gateway
         watch: ClientWatch | None = None
         reply: Reply | None = None
         answer: Answer | None = None
@@ -92,12 +93,13 @@ class ASGIGateway:
                 scope["query_string"].decode("latin-1"),
                 [*scope["headers"]],
                 http_version=scope["http_version"],
-                authority=authority,
-                raw=raw,
-                address=client[0] if client else None,
+                authority=way.authority,
+                raw=way.raw,
+                root=way.root,
+                address=(client[0] or None) if client else None,  # Granian's is empty on a unix socket
                 scheme=scope.get("scheme", "http"),
             )
-            body = b"" if admitted.length == 0 else await incoming.body(admitted.length, gateway.patience)
+            body = b"" if admitted.length == 0 else await incoming.body(admitted, gateway.patience)
             watch = ClientWatch(incoming.gone)
             try:
                 reply = await gateway.open(method, admitted, body, raw=True)
@@ -116,6 +118,10 @@ class ASGIGateway:
                 if isinstance(error, ClientGoneError):
                     return
                 raise  # the response has begun: the server breaks the connection off
+            if isinstance(error, ClientGoneError):
+                # To nobody; but a middleware in between takes an application that says nothing for a broken one.
+                with contextlib.suppress(Exception):
+                    await _answer(send, CLIENT_GONE, [], b"")
         finally:
             if watch is not None:
                 watch.end()
@@ -138,22 +144,31 @@ class _Incoming:
         self._complete: asyncio.Event | None = None
         """Set once the body was read; ``None``: there is none, and nobody reads its empty message."""
 
-    async def body(self, length: int | None, patience: float) -> bytes | AsyncIterator[bytes]:
-        """Read a body that was announced, or may come: a small one as a whole."""
-        self._complete = asyncio.Event()
-        if length is not None and length <= _BUFFERED:
-            try:
-                async with asyncio.timeout(patience):
-                    return b"".join([piece async for piece in self._pieces(length)])
-            except TimeoutError as error:
-                raise Refusal(408, "the body did not come in time") from error
-        return self._pieces(length)
+    async def body(self, admitted: Admitted, patience: float) -> bytes | AsyncIterator[bytes]:
+        """Read a body that was announced, or may come: a small one as a whole.
 
-    async def _pieces(self, length: int | None) -> AsyncIterator[bytes]:
+        HTTP/2 does not announce any: the first message says whether there is one, and is all of most.
+        """
+        self._complete = asyncio.Event()
+        length = admitted.length
+        try:
+            async with asyncio.timeout(patience):
+                if length is not None and length <= _BUFFERED:
+                    return b"".join([piece async for piece in self._pieces(length)])
+                if not admitted.unannounced:
+                    return self._pieces(length)
+                first = await self._receive()
+        except TimeoutError as error:
+            raise Refusal(408, "the body did not come in time") from error
+        pieces = self._pieces(length, first)
+        return pieces if first.get("more_body") else b"".join([piece async for piece in pieces])
+
+    async def _pieces(self, length: int | None, first: Any = None) -> AsyncIterator[bytes]:
         received = 0
         more = True
         while more:
-            message = await self._receive()
+            message = first or await self._receive()
+            first = None
             if message["type"] == "http.disconnect":
                 raise ClientGoneError("the client left in the middle of its request")
             piece = message.get("body", b"")
@@ -176,8 +191,31 @@ class _Incoming:
             pass
 
 
+class _Way:
+    """The path of a request below the root that the application was mounted at.
+
+    Attributes:
+        path: percent-decoded.
+        raw: as it was sent; ``None`` if the server does not say.
+        authority: before it, where a server leaves a target in absolute-form as it is.
+        root: what was left out of both, percent-encoded (``root_path``, as Starlette understands it).
+    """
+
+    __slots__ = ("authority", "path", "raw", "root")
+
+    def __init__(self, scope: Scope) -> None:
+        self.path: str = scope.get("path", "")
+        self.raw, self.authority = _raw_path(scope)
+        self.root = ""
+        root = scope.get("root_path")
+        if root and (root := root.rstrip("/")) and matches(root, self.path):
+            self.root, whole = encoded(root), self.path
+            self.path = whole[len(root) :] or "/"
+            if self.raw is not None and unquoted(self.raw) == whole:  # otherwise the server has left it out already
+                self.raw = "/" + "/".join(self.raw.split("/")[root.count("/") + 1 :])
+
+
 def _raw_path(scope: Scope) -> tuple[str | None, str | None]:
-    """The path as it was sent, and the authority before it: some servers leave a target in absolute-form as it is."""
     raw = scope.get("raw_path")
     if not raw:
         return None, None

@@ -91,6 +91,8 @@ class Peer(NamedTuple):
     scheme: str
     host: str
     """As the client wrote it."""
+    root: str = ""
+    """Path that the application was mounted at, which is left out of the path that is sent."""
 
 
 def address_of(client: str | None) -> str | None:
@@ -234,9 +236,9 @@ class FieldRules:
             kept.append(("x-forwarded-host", peer.host))
         if "x-forwarded-port" not in given:
             kept.append(("x-forwarded-port", _port(peer)))
-        if self._prefix:
+        if prefix := peer.root + self._prefix:
             kept[:] = [line for line in kept if line[0] != "x-forwarded-prefix"]
-            kept.append(("x-forwarded-prefix", self._prefix))
+            kept.append(("x-forwarded-prefix", prefix))
         if self._forwarded:
             believed = ", ".join(forwarded)
             own = f"for={_node(peer.address)};proto={peer.scheme}" + (f';host="{peer.host}"' if peer.host else "")

@@ -200,6 +200,7 @@ class Gateway:
         http_version: str,
         authority: str | None,
         raw: str | None = None,
+        root: str = "",
         address: str | None = None,
         scheme: str = "http",
     ) -> Admitted:
@@ -213,6 +214,7 @@ class Gateway:
             http_version: ``"1"`` or ``"1.0"``, ``"1.1"``, ``"2"``.
             authority: of the request target if it has one: an absolute URL, or any target in HTTP/2.
             raw: the path as it was sent, if the server says so.
+            root: path that the application was mounted at; part of neither.
             address: IP address of the connection's other end.
             scheme: of the request.
 
@@ -254,7 +256,7 @@ class Gateway:
             raise Refusal(400, "the request has no clear length")
         if self._most and length is not None and length > self._most:
             raise Refusal(413, "the body is too large")
-        peer = Peer(address, scheme, authority or host or "")
+        peer = Peer(address, scheme, authority or host or "", root)
         own = self._rules.own(peer)
         if own is None or host is None or authority is not None:
             check_host(host, http_version, authority)
@@ -273,7 +275,7 @@ class Gateway:
             chain = [value for name, value in special if name == "x-forwarded-for"]
             key = (self._rules.trusted.client(address, chain) or "").encode()
         kept = [*lines, *own] if quick else self._rules.request(method, as_text(lines), peer)
-        return Admitted(target, kept, length, key, address, peer.host)
+        return Admitted(target, kept, length, key, address, peer.host, root, http2 and length is None)
 
     async def open(
         self, method: str, admitted: Admitted, body: bytes | AsyncIterator[bytes], *, raw: bool = False
@@ -301,8 +303,9 @@ class Gateway:
             )
             if isinstance(changed, GatewayResponse):
                 return await reply_of(changed, "")
-            method, body = changed.method, changed._to_send()
-            admitted = admitted._replace(target=changed.target, lines=changed._lines())
+            method, target, lines = changed._head()
+            body = changed._to_send()
+            admitted = admitted._replace(target=target, lines=lines)
         response = await self._client._open_stream(
             method, admitted.target, admitted.lines, body, self._flags, admitted.key
         )
@@ -362,7 +365,8 @@ class Gateway:
         given = GatewayResponse(answer.status, answer.headers, answer.body)
         try:
             shaped = await run_hook("on_error", functools.partial(hook, error), given, GatewayResponse)
-            return Answer(shaped._checked_status(), shaped._lines(), shaped.body)
+            reply = await reply_of(shaped, "")
+            return Answer(reply.status, as_text(reply.lines), reply.body or b"")
         except Exception:
             logger.exception("on_error failed; the answer is the usual one")
             return answer

@@ -26,6 +26,10 @@ class Admitted(NamedTuple):
     """IP address of the connection's other end."""
     host: str = ""
     """The host that the client has asked for."""
+    root: str = ""
+    """The path that the application was mounted at, percent-encoded."""
+    unannounced: bool = False
+    """HTTP/2: a request without a body says nothing of it in its header lines."""
 
 
 class Reply(NamedTuple):
@@ -42,9 +46,11 @@ async def reply_of(response: GatewayResponse, target: str) -> Reply:
     """What a hook has made of a response, or made by itself."""
     status, stream = response._checked_status(), response._stream
     lines = response._lines()
-    if stream is not None and not response._replaced:
+    bodiless = status in (204, 304)
+    if stream is not None and not response._replaced and not bodiless:
         return Reply(status, lines, None, stream, target)
     if stream is not None:
         await stream.aclose()
-    body = b"" if status in (204, 304) else await response.read()
-    return Reply(status, lines, body, None, target)
+    if bodiless:  # and the length is that of another response (RFC 9110 section 8.6)
+        return Reply(status, [line for line in lines if line[0].lower() != "content-length"], b"", None, target)
+    return Reply(status, lines, await response.read(), None, target)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from .._errors import ConfigurationError
 from ._answers import Refusal
@@ -125,10 +125,15 @@ def raw_matches(prefix: str, raw: str) -> bool:
     """Whether a path that is still percent-encoded lies at or below a parsed prefix, compared by whole segments."""
     if not prefix:
         return True
-    if "%" not in raw:
+    if "%" not in raw and raw.isascii():
         return matches(prefix, raw)
     segments, wanted = raw.split("/"), prefix.split("/")
-    return [unquote(segment) for segment in segments[: len(wanted)]] == wanted
+    return [unquoted(segment) for segment in segments[: len(wanted)]] == wanted
+
+
+def unquoted(raw: str) -> str:
+    """Percent-decode what was sent; some servers let bytes above ASCII through, which are Latin-1 here."""
+    return unquote_to_bytes(raw.encode("latin-1")).decode(errors="replace")
 
 
 def raw_target(prefix: str, raw: str, query: str, *, strip: bool, above: str = "") -> str:
@@ -143,14 +148,14 @@ def raw_target(prefix: str, raw: str, query: str, *, strip: bool, above: str = "
     """
     if not raw.startswith("/"):
         raise Refusal(400, "the request target is not a path")
-    if _CONTROL.search(unquote(raw)) is not None:
+    if _CONTROL.search(unquoted(raw)) is not None:
         raise Refusal(400, "the path has a control character")
     rest = "/".join(raw.split("/")[prefix.count("/") + 1 :])
-    if ".." in unquote(rest) and _leaves(unquote(rest)):
+    if ".." in unquoted(rest) and _leaves(unquoted(rest)):
         raise Refusal(400, "the path has dot segments that lead out of it")
     path = f"/{rest}" if strip else raw
     if _is_sendable(path) is None:  # a server has let through what no URL has: a blank, a quote, bytes above ASCII
-        path = quote(path, safe=_PCHAR + "%")
+        path = quote(path.encode("latin-1"), safe=_PCHAR + "%")
     path = above + path
     return f"{path}?{query}" if query else path
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
-from .._errors import ConfigurationError, InvalidHeaderError
+from .._errors import ConfigurationError
 from .._grammar import is_token, is_value
 from .._headers import multidict_types
 from .._show import show
@@ -15,6 +16,9 @@ from ._fields import FRAMING, Lines
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict
+
+_is_target: Final = re.compile(r"/[\x21\x22\x24-\x7e]*|\*").fullmatch
+"""The one of ``OPTIONS`` may be an asterisk."""
 
 HeadersInput: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]] | None"
 BodyInput: TypeAlias = "bytes | bytearray | memoryview | str"
@@ -72,15 +76,15 @@ class _Message:
         """The fields as the hook has left them.
 
         Raises:
-            InvalidHeaderError: a name or value that cannot be sent.
-            ValueError: a framing field was touched.
+            ValueError: a name or value that cannot be sent, or a framing field was touched. No
+                :class:`InvalidHeaderError`, which would blame the client.
         """
         for name, value in self.headers.items():
             given = cast("object", value)
             if is_token(name) is None:
-                raise InvalidHeaderError(f"header name {show(name)} is not a token (RFC 9110 section 5.1)")
+                raise ValueError(f"header name {show(name)} is not a token (RFC 9110 section 5.1)")
             if not isinstance(given, str) or is_value(given) is None:
-                raise InvalidHeaderError(f"the value of header {name} is not text without control characters")
+                raise ValueError(f"the value of header {name} is not Latin-1 text without control characters")
         if self._framing_now() != self._framing:
             raise ValueError(f"a transform must leave the fields {', '.join(FRAMING)} alone")
         if self._replaced:
@@ -118,6 +122,17 @@ class ProxyRequest(_Message):
     def target(self) -> str:
         """Path and query string."""
         return f"{self.path}?{self.query_string}" if self.query_string else self.path
+
+    def _head(self) -> tuple[str, str, Lines]:
+        """Method, target and fields as the hook has left them.
+
+        Raises:
+            ValueError: one of them cannot be sent.
+        """
+        for what, given, allowed in (("method", self.method, is_token), ("target", self.target, _is_target)):
+            if not isinstance(cast("object", given), str) or allowed(given) is None:
+                raise ValueError(f"the {what} {show(given)} that transform_request has left cannot be sent")
+        return self.method, self.target, self._lines()
 
     async def _collect(self) -> bytes:
         pieces, self._pieces = self._pieces, None
