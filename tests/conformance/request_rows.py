@@ -115,6 +115,7 @@ FIELDS = [
     RequestRow("C24 TE and Trailer", get(b"/api/x", b"TE: gzip", b"Trailer: X-T"), EITHER, "/api/x"),
     RequestRow("C24 trailers", post(CHUNKED, body=b"3\r\nabc\r\n0\r\nX-Admin: 1\r\nContent-Length: 9\r\n\r\n"),
                EITHER, "/api/x"),
+    RequestRow("C24 trailers of no framing", post(CHUNKED, body=b"3\r\nabc\r\n0\r\nX-Admin: 1\r\n\r\n"), EITHER, "/api/x"),
     RequestRow("C28 64 KB field", get(b"/api/x", b"X-Long: " + b"a" * 65_536), EITHER, "/api/x"),
     RequestRow("C28 1,000 fields", get(b"/api/x", *[b"X-A: 1"] * 1000), EITHER, "/api/x"),
     RequestRow("C28 100 KB URL", get(b"/api/" + b"a" * 100_000), EITHER),
