@@ -174,12 +174,13 @@ func (ex *Exchange) attach(c *conn) bool {
 	return true
 }
 
-// detach ends what attach began: from now on Cancel cannot touch the connection. It returns the cause if it has.
-func (ex *Exchange) detach() error {
+// detach ends what attach began: from now on Cancel cannot touch the connection. It returns the cause if it has, and whether
+// the source was being asked then.
+func (ex *Exchange) detach() (cause error, asked bool) {
 	ex.mu.Lock()
 	defer ex.mu.Unlock()
 	ex.conn = nil
-	return ex.cause
+	return ex.cause, ex.asked
 }
 
 func (ex *Exchange) cancelled(phase Phase) *Error {
@@ -218,7 +219,8 @@ func (ex *Exchange) receive(c *conn) (keep bool) {
 	}
 	complete := err == nil && c.body.done
 	uploaded := ex.stopUpload(c, complete)
-	if cause := ex.detach(); cause != nil {
+	cause, asked := ex.detach()
+	if cause != nil {
 		err = cancelledBy(cause, phase)
 	}
 	if err != nil {
@@ -226,7 +228,7 @@ func (ex *Exchange) receive(c *conn) (keep bool) {
 			phase = PhaseWrite
 		}
 		err.Phase, err.Sent, err.Reused, err.Responded = phase, ex.wrote > 0, ex.reused, ex.responded
-		err.Source = ex.asked && phase == PhaseWrite
+		err.Source = asked && phase == PhaseWrite
 		ex.err = err
 		return false
 	}

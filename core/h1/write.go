@@ -34,7 +34,7 @@ func (ex *Exchange) sendOn(c *conn) sendResult {
 		err = errStale // closed before onWritable was called
 	}
 	if err == errStale {
-		_ = ex.detach()
+		_, _ = ex.detach()
 		return sendStale
 	}
 	// After an error the connection's goroutine finds the reason in a read, or a response that came before it.
@@ -52,7 +52,7 @@ func (ex *Exchange) sendOn(c *conn) sendResult {
 // sendByGoroutine sends a large body, or over TLS, whose writes cannot be told not to block.
 func (ex *Exchange) sendByGoroutine(c *conn) sendResult {
 	if c.used && c.stale() || !c.state.CompareAndSwap(connClaimed, connBusy) {
-		_ = ex.detach()
+		_, _ = ex.detach()
 		return sendStale
 	}
 	ex.upload(c, *ex.out, ex.rest)
