@@ -92,6 +92,18 @@ def test_a_request_that_comes_back_again_and_again_is_a_loop() -> None:
     assert raised.value.status == 508
     assert forwarded(("via", "1.1 a"), via=None)[-1] == ("via", "1.1 a")
     assert forwarded(via="edge-1")[-1] == ("via", "1.1 edge-1")
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [("0000000001", "0"), ("00000000000000000010", "9"), ("1000000000", "999999999"), ("9" * 5000, "999999999"),
+     ("\u0661", "\u0661"), ("-1", "-1"), ("1.5", "1.5"), ("", "")],
+)  # fmt: skip
+def test_max_forwards_is_a_number_of_any_length(given: str, sent: str) -> None:
+    """RFC 9110 section 7.6.2: digits, at least one; above what is supported, the largest that is."""
+    assert ("max-forwards", sent) in forwarded(("max-forwards", given), method="OPTIONS")
+    for none in ("0", "0" * 20):
+        with pytest.raises(Refusal) as raised:
+            forwarded(("max-forwards", none), method="OPTIONS")
+        assert raised.value.status == 405
 
 
 def test_max_forwards_counts_for_options() -> None:

@@ -42,6 +42,8 @@ _MANAGED: Final = _FORWARDED | _FRAMING | {"via", "host", "expect", "cookie", "a
 _NODE: Final = r'(?:[A-Za-z0-9._-]+|"(?:[A-Za-z0-9._:-]+|\[[0-9A-Fa-f:.]+\](?::[A-Za-z0-9._-]+)?)")'
 _PAIR: Final = rf"(?:for|by|host|proto)={_NODE}"
 _is_forwarded: Final = re.compile(rf"{_PAIR}(?:(?:;|\s*,\s*){_PAIR})*", re.IGNORECASE).fullmatch
+_is_count: Final = re.compile(r"[0-9]+").fullmatch
+_MOST_FORWARDS: Final = 999_999_999
 
 
 _SEEN: Final = _SPECIAL | {"host", "content-length", "transfer-encoding"}
@@ -261,12 +263,13 @@ class FieldRules:
 
 def _forward_once_less(method: str, line: tuple[str, str]) -> tuple[str, str]:
     """RFC 9110 section 7.6.2: it means something for OPTIONS (and TRACE, which is refused) alone."""
-    if method != "OPTIONS" or not line[1].strip().isdecimal():
+    text = line[1].strip()
+    if method != "OPTIONS" or _is_count(text) is None:
         return line
-    count = int(line[1].strip()[:9])
-    if count == 0:
+    digits = text.lstrip("0")
+    if not digits:
         raise Refusal(405, "the request was to be forwarded no further")
-    return (line[0], str(count - 1))
+    return (line[0], str(_MOST_FORWARDS if len(digits) > 9 else int(digits) - 1))
 
 
 def _port(peer: Peer) -> str:
