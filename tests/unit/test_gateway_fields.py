@@ -92,6 +92,35 @@ def test_a_request_that_comes_back_again_and_again_is_a_loop() -> None:
     assert raised.value.status == 508
     assert forwarded(("via", "1.1 a"), via=None)[-1] == ("via", "1.1 a")
     assert forwarded(via="edge-1")[-1] == ("via", "1.1 edge-1")
+
+
+OTHERS = [
+    *("1.1 velithon-proxy-{n}", "1.1 my-velithon-proxy", "1.1 velithon-proxy.example", "1.1 velithon-proxy:80"),
+    *("1.1 x velithon-proxy", "1.1 x (velithon-proxy)", "1.1 x (of velithon-proxy, by name)", "velithon-proxy"),
+    *("velithon-proxy x", "1.1/velithon-proxy x", "1.1velithon-proxy", "1.1 velithon-proxy/1"),
+]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_other_names_that_hold_this_one_are_no_loop(other: str) -> None:
+    via = ", ".join(other.replace("{n}", str(n)) for n in range(20))
+    assert forwarded(("via", via))[-1] == ("via", f"{via}, 1.1 velithon-proxy")
+
+
+@pytest.mark.parametrize(
+    "own",
+    ["1.1 velithon-proxy", "HTTP/1.1 velithon-proxy", "2\tvelithon-proxy", "1.1  velithon-proxy (with a comment)",
+     "1.0 x, 1.1 velithon-proxy", "1.1 velithon-proxy,, ", "1.1 velithon-proxy, 1.0 x (an open end"],
+)  # fmt: skip
+def test_a_loop_is_known_by_the_name_alone(own: str) -> None:
+    """RFC 9110 section 7.6.3. What a client opens and does not close hides nothing that comes after it."""
+    assert forwarded(("via", ",".join([own] * 9)))[-1][0] == "via"
+    for lines in ([("via", ",".join([own] * 10))], [("via", own)] * 10):
+        with pytest.raises(Refusal) as raised:
+            forwarded(*lines)
+        assert raised.value.status == 508
+
+
 @pytest.mark.parametrize(
     ("given", "sent"),
     [("0000000001", "0"), ("00000000000000000010", "9"), ("1000000000", "999999999"), ("9" * 5000, "999999999"),

@@ -124,6 +124,10 @@ class FieldRules:
         self.trusted: Final = TrustedProxies(trusted_proxies)
         self._forwarded = forwarded
         self._via = _pseudonym(via)
+        # RFC 9110 section 7.6.3: a protocol, the name, perhaps a comment. Comments are not taken out first: a client
+        # could open one that nobody closes, and no loop would ever be found.
+        name = re.escape(self._via or "")
+        self._visits: Final = re.compile(rf"(?:^|,)[ \t]*[^\s,]+[ \t]+{name}[ \t]*(?=[,(]|$)").findall
         self._add_request = _additions("add_request_headers", add_request_headers, _FRAMING | {"host"})
         self._remove_request = _names("remove_request_headers", remove_request_headers)
         self._add_response = _additions("add_response_headers", add_response_headers, _FRAMING)
@@ -215,7 +219,7 @@ class FieldRules:
             kept = [line for line in kept if line[0] not in self._remove_request]
         self._add_forwarded(kept, chain, forwarded, peer)
         if self._via is not None:
-            if via and sum(value.count(self._via) for value in via) >= _MOST_VISITS:
+            if via and sum(len(self._visits(value)) for value in via) >= _MOST_VISITS:
                 raise Refusal(508, "the request has come back too often")
             via.append(f"1.1 {self._via}")
         if via:
