@@ -222,3 +222,20 @@ def test_addresses_are_read_or_not() -> None:
     assert TrustedProxies("unix").trust(None)
     assert not TrustedProxies([]).trust(None)
     assert TrustedProxies("*").trust("203.0.113.9")
+
+
+@pytest.mark.parametrize(
+    ("given", "believed", "others"),
+    [
+        ("::ffff:127.0.0.0/104", ["127.0.0.1", "::ffff:127.0.0.1", "::ffff:7f00:1"], ["128.0.0.1", "::1", "::7f00:1"]),
+        ("::ffff:0:0/96", ["1.2.3.4", "::ffff:1.2.3.4"], ["::1", "2001:db8::1"]),
+        ("::ffff:10.0.0.1", ["10.0.0.1", "::ffff:10.0.0.1"], ["10.0.0.2"]),
+        ("::ffff:10.0.0.1/128", ["10.0.0.1"], ["10.0.0.0"]),
+        ("10.0.0.0/8", ["::ffff:10.1.2.3"], ["::10.1.2.3"]),
+        ("::/0", ["::1", "2001:db8::1"], ["1.2.3.4", "::ffff:1.2.3.4"]),
+    ],
+)
+def test_ipv4_in_ipv6_is_ipv4(given: str, believed: list[str], others: list[str]) -> None:
+    """A socket for both writes IPv4 peers so (RFC 4291 section 2.5.5.2), whoever writes the list as well."""
+    trusted = TrustedProxies([given])
+    assert [trusted.trust(peer) for peer in (*believed, *others)] == [True] * len(believed) + [False] * len(others)

@@ -72,13 +72,19 @@ class TrustedProxies:
 def _network(item: object) -> IPv4Network | IPv6Network:
     try:
         if isinstance(item, str):
-            return ip_network(item, strict=False)
+            return _unmapped(ip_network(item, strict=False))
     except ValueError:
         pass
     raise ConfigurationError(
         f'trusted_proxies must be addresses, networks such as "10.0.0.0/8", "unix" or "*", not {show(item)}',
         field="trusted_proxies",
     )
+
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """The IPv4 network for one of IPv4 addresses in IPv6, ``::ffff:10.0.0.0/104``: addresses are read the same way."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return network if mapped is None or network.prefixlen < 96 else IPv4Network((mapped, network.prefixlen - 96))
 
 
 def read_address(text: str) -> Address | None:
