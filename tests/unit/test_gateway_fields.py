@@ -67,6 +67,33 @@ def test_a_trusted_proxy_is_believed() -> None:
     assert got["x-real-ip"] == "203.0.113.9"
 
 
+@pytest.mark.parametrize(
+    ("said", "port"),
+    [
+        ({"proto": "https", "host": "example.com"}, "443"),
+        ({"proto": "HTTPS", "host": "example.com"}, "443"),
+        ({"proto": "http", "host": "example.com"}, "80"),
+        ({"proto": "wss", "host": "example.com"}, "443"),
+        ({"proto": "https", "host": "example.com:8443"}, "8443"),
+        ({"proto": "https", "host": "[2001:db8::1]"}, "443"),
+        ({"proto": "https", "host": "[2001:db8::1]:8443"}, "8443"),
+        ({"proto": "https", "host": "example.com:"}, "443"),
+        ({"proto": "https", "host": "example.com:99999999"}, "443"),
+        ({"proto": "https", "host": "2001:db8::1"}, "443"),  # without brackets it has no port that anyone could tell
+        ({"proto": "https", "host": "a.example:8443, b.example:9"}, "8443"),
+        ({"proto": "https, http", "host": "a.example, b.example:9"}, "443"),
+        ({"host": "example.com"}, "80"),
+        ({"proto": "https"}, "8080"),  # the host is that of the request then, and the port is the host's
+        ({"proto": "https", "host": "example.com", "port": "444"}, "444"),
+    ],
+)
+def test_a_port_that_no_proxy_says_fits_what_it_says(said: dict[str, str], port: str) -> None:
+    lines = [(f"x-forwarded-{name}", value) for name, value in said.items()]
+    got = forwarded(*lines, trusted_proxies=["192.0.2.0/24"])
+    assert [value for name, value in got if name == "x-forwarded-port"] == [port]
+    assert dict(forwarded(*lines))["x-forwarded-port"] == "8080"
+
+
 def test_connection_cannot_take_our_fields_away() -> None:
     got = forwarded(
         ("connection", "X-Forwarded-For, x-secret, Host, Content-Length, Authorization, close"),

@@ -42,6 +42,7 @@ _MANAGED: Final = _FORWARDED | _FRAMING | {"via", "host", "expect", "cookie", "a
 _NODE: Final = r'(?:[A-Za-z0-9._-]+|"(?:[A-Za-z0-9._:-]+|\[[0-9A-Fa-f:.]+\](?::[A-Za-z0-9._-]+)?)")'
 _PAIR: Final = rf"(?:for|by|host|proto)={_NODE}"
 _is_forwarded: Final = re.compile(rf"{_PAIR}(?:(?:;|\s*,\s*){_PAIR})*", re.IGNORECASE).fullmatch
+_port_of: Final = re.compile(r"(?:\[[^\]]*\]|[^:]*):([0-9]{1,5})").fullmatch
 _is_count: Final = re.compile(r"[0-9]+").fullmatch
 _MOST_FORWARDS: Final = 999_999_999
 
@@ -231,7 +232,10 @@ class FieldRules:
         return kept
 
     def _add_forwarded(self, kept: Lines, chain: list[str], forwarded: list[str], peer: Peer) -> None:
-        given = {name for name, _ in kept if name in _FORWARDED}
+        given: dict[str, str] = {}
+        for name, value in kept:
+            if name in _FORWARDED:
+                given.setdefault(name, value)
         if peer.address is not None:
             chain.append(peer.address)
         if chain:
@@ -241,7 +245,9 @@ class FieldRules:
         if "x-forwarded-host" not in given and peer.host:
             kept.append(("x-forwarded-host", peer.host))
         if "x-forwarded-port" not in given:
-            kept.append(("x-forwarded-port", _port(peer)))
+            # It goes with the host and the scheme that the upstream is told: this connection's may be an inner one's.
+            host, scheme = given.get("x-forwarded-host", peer.host), given.get("x-forwarded-proto", peer.scheme)
+            kept.append(("x-forwarded-port", _port(host, scheme)))
         if prefix := peer.root + self._prefix:
             kept[:] = [line for line in kept if line[0] != "x-forwarded-prefix"]
             kept.append(("x-forwarded-prefix", prefix))
@@ -276,11 +282,12 @@ def _forward_once_less(method: str, line: tuple[str, str]) -> tuple[str, str]:
     return (line[0], str(_MOST_FORWARDS if len(digits) > 9 else int(digits) - 1))
 
 
-def _port(peer: Peer) -> str:
-    _, colon, port = peer.host.rpartition(":")
-    if colon and port.isdecimal():
-        return port
-    return "443" if peer.scheme in ("https", "wss") else "80"
+def _port(hosts: str, schemes: str) -> str:
+    """The port that fits a host and a scheme; of lists of them, as a chain of proxies writes, the first ones."""
+    match = _port_of(hosts.partition(",")[0].strip())
+    if match is not None:
+        return match[1]
+    return "443" if schemes.partition(",")[0].strip().lower() in ("https", "wss") else "80"
 
 
 def _node(address: str | None) -> str:
