@@ -8,7 +8,10 @@ from typing import Final
 
 from ._fields import Lines
 
-_ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)([^?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+# Authority, path, and the query with the fragment, of a URL, a network-path or a path (RFC 3986 section 4.2).
+_REFERENCE: Final = re.compile(r"(?:(?:https?:)?//([^/?#]*)|(?=/))([^?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+# What makes a host of the first segment of a path: two slashes, and to browsers a backslash too.
+_SLASHES: Final = ("//", "/\\")
 
 
 class Rewrites:
@@ -42,16 +45,16 @@ class Rewrites:
         return changed
 
     def _of_location(self, value: str, host: str) -> str:
-        absolute = _ABSOLUTE.fullmatch(value)
-        if absolute is not None:
-            authority, path, rest = absolute.groups()
-            if authority.lower() not in self._authorities and authority.lower() != host.lower():
-                return value
-            return self._seen(path or "/") + rest
-        if value.startswith("/") and not value.startswith("//"):
-            path, mark, rest = value.partition("?")
-            return self._seen(path) + mark + rest
-        return value
+        reference = _REFERENCE.fullmatch(value)
+        if reference is None:
+            return value
+        authority, path, rest = reference.groups()
+        if authority is not None and authority.lower() not in self._authorities and authority.lower() != host.lower():
+            return value
+        seen = self._seen(path or "/")
+        if seen.startswith(_SLASHES) and (authority is not None or seen != path):
+            seen = f"/.{seen}"  # by itself it would name another host
+        return seen + rest
 
     def _seen(self, path: str) -> str:
         """The path by which the client reaches one of the upstream's."""
