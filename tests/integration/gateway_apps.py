@@ -154,6 +154,7 @@ def make_routes() -> Any:
     gateway = Gateway()
     gateway.add_route("/strip/{path:path}", UPSTREAM, strip_path=True, **PATIENT)
     gateway.add_route("/rewrite/{id:int}/{path:path}", [UPSTREAM], path_rewrite="/v1/{path}/of/{id}", **PATIENT)
+    gateway.add_route("/t/{tenant}/{rest:path}", UPSTREAM, path_rewrite="/v2/{tenant}/items/{rest}", **PATIENT)
     gateway.add_route("/whole/{path:path}", UPSTREAM, headers_to_add={"X-Added": "1"}, headers_to_remove=["x-gone"],
                       **PATIENT)  # fmt: skip
 

@@ -29,6 +29,7 @@ def routes(upstream: ScriptedUpstream) -> Iterator[GatewayProcess]:
         ("/strip/a%23b%3Fc?x=1&x=2", "/a%23b%3Fc?x=1&x=2"),
         ("/rewrite/7/a/b?q", "/v1/a/b/of/7?q"),
         ("/rewrite/7/", "/v1//of/7"),
+        ("/t/acme/a/%2e%2e/b", "/v2/acme/items/a/../b"),
         ("/whole/x%20y", "/whole/x%20y"),
         ("/only", "/only"),
         ("/endpoint/a?b=", "/a?b="),
@@ -80,6 +81,19 @@ def test_head_comes_with_get(routes: GatewayProcess, upstream: ScriptedUpstream)
 def test_parameters_cannot_lead_elsewhere(routes: GatewayProcess, upstream: ScriptedUpstream, target: str) -> None:
     upstream.answers(reply(body=b"x"))
     assert routes.get(target).status in (400, 404)
+    assert upstream.ledger.events == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/t/acme/%2e%2e/%2e%2e/globex/items/1", "/t/acme/../x", "/t/acme/..;/x", "/t/acme/..%5cx", "/t/%2e%2e/x",
+     "/whole/../x", "/whole/%2e%2e%2fx"],
+)  # fmt: skip
+def test_no_parameter_leads_out_of_what_stands_before_it(
+    routes: GatewayProcess, upstream: ScriptedUpstream, target: str
+) -> None:
+    upstream.answers(reply(body=b"x"))
+    assert_error(routes.get(target), 400)
     assert upstream.ledger.events == []
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from velithon_proxy import ConfigurationError
+from velithon_proxy.middleware._answers import Refusal
 from velithon_proxy.middleware._patterns import Pattern
 
 
@@ -46,6 +47,60 @@ def test_a_rewritten_path() -> None:
     assert pattern.base == "/new"
     assert pattern.shown == "/old/{id}/{rest}"
     assert pattern.parameters == ["id", "rest"]
+
+
+REWRITTEN = Pattern("/t/{tenant}/{rest:path}", path_rewrite="/v2/{tenant}/items/{rest}")
+ALIKE = Pattern("/t/{a}/{b:path}", path_rewrite="/v2/x-{a}{b}/end")
+DOTTED = Pattern("/t/{a}/{b:path}", path_rewrite="/v2/s/.{a}/{b}.")
+KEPT = Pattern("/t/{tenant}/{rest:path}")
+STRIPPED = Pattern("/t/{tenant}/{rest:path}", strip_path=True)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        (REWRITTEN, "/t/acme/../x"),
+        (REWRITTEN, "/t/acme/../../globex/items/1"),
+        (REWRITTEN, "/t/acme/.."),
+        (REWRITTEN, "/t/acme/a/../../x"),
+        (REWRITTEN, "/t/acme//../x"),
+        (REWRITTEN, "/t/acme/..;a=b/x"),
+        (REWRITTEN, "/t/acme/..\\x"),
+        (REWRITTEN, "/t/../x"),
+        (REWRITTEN, "/t/a\\..\\../x"),
+        (ALIKE, "/t/a//../y"),  # it would be /v2/y, without x-a
+        (ALIKE, "/t/a\\..\\/y"),
+        (DOTTED, "/t/./y"),  # a dot of the template and a dot of the client
+        (DOTTED, "/t/.;a/y"),
+        (DOTTED, "/t/a/."),
+        (KEPT, "/t/acme/../globex/x"),
+        (KEPT, "/t/../x"),
+        (KEPT, "/t/acme/../../admin"),
+        (STRIPPED, "/t/acme/../globex/x"),
+    ],
+)
+def test_no_parameter_leads_out_of_what_stands_before_it(pattern: Pattern, path: str) -> None:
+    assert pattern.match(path) is not None
+    with pytest.raises(Refusal) as raised:
+        pattern.target(path)
+    assert raised.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "target"),
+    [
+        (REWRITTEN, "/t/acme/a/../b", "/v2/acme/items/a/../b"),
+        (REWRITTEN, "/t/acme/./..a/b..", "/v2/acme/items/./..a/b.."),
+        (REWRITTEN, "/t/a../...", "/v2/a../items/..."),
+        (REWRITTEN, "/t/acme/%2e%2e/x", "/v2/acme/items/%2e%2e/x"),  # was sent as %252e
+        (ALIKE, "/t/../y", "/v2/x-..y/end"),
+        (ALIKE, "/t/a//b/../c", "/v2/x-a/b/../c/end"),
+        (KEPT, "/t/acme/a/../b", "/t/acme/a/../b"),
+        (STRIPPED, "/t/acme/a/../b", "/t/acme/a/../b"),
+    ],
+)
+def test_dot_segments_within_a_parameter_pass(pattern: Pattern, path: str, target: str) -> None:
+    assert pattern.target(path) == target
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,19 @@ def raw_target(prefix: str, raw: str, query: str, *, strip: bool, above: str = "
     return f"{path}?{query}" if query else path
 
 
+def leads_out(path: str, start: int) -> bool:
+    """Whether what stands in a decoded path from ``start`` on leads out of what stands before it.
+
+    A segment that began before ``start`` is part of both: it must be no dot segment, and nothing climbs out of it. So
+    ``/../y`` leads out of ``/v2/x``, although ``/v2/x/../y`` is still below ``/v2``.
+    """
+    begun = max(path.rfind("/", 0, start), path.rfind("\\", 0, start)) + 1
+    if begun == start:
+        return _leaves(path[start:])
+    segment, *rest = _SEPARATOR.split(path[begun:], maxsplit=1)
+    return _leaves(segment) or any(map(_leaves, rest))
+
+
 def _leaves(rest: str) -> bool:
     """Whether dot segments of what follows the prefix climb above the prefix, at its end or on the way.
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from .._errors import ConfigurationError
 from .._show import show
 from . import _paths
+from ._answers import Refusal
 
 _PARAMETER: Final = re.compile(r"{([A-Za-z_][A-Za-z0-9_]*)(?::([A-Za-z_][A-Za-z0-9_]*))?}")
 _KINDS: Final[Mapping[str, str]] = {
@@ -40,9 +41,12 @@ class Pattern:
         self._match: Final = re.compile(_expression(path), re.DOTALL).fullmatch
         self.parameters: Final = [match[1] for match in _PARAMETER.finditer(path)]
         self.shown: Final = _PARAMETER.sub(r"{\1}", path)
-        self._rewrite: Final = _template(path_rewrite, self.parameters, strip_path)
-        fixed = _fixed(path) if self._rewrite is None else _fixed(self._rewrite)
-        self.base: Final = fixed if strip_path or self._rewrite is not None else "/"
+        rewrite = _template(path_rewrite, self.parameters, strip_path)
+        fixed = _fixed(path if rewrite is None else rewrite)
+        self.base: Final = fixed if strip_path or rewrite is not None else "/"
+        # What stands between the parameters, and their names: "/v1/{a:int}/x" is ["/v1/", "/x"] and ["a"].
+        parts = None if rewrite is None else _PARAMETER.split(rewrite)
+        self._rewrite: Final = None if parts is None else (parts[::3], parts[1::3])
 
     def match(self, path: str) -> dict[str, Any] | None:
         """Return the parameters of a decoded path that matches, else ``None``."""
@@ -50,11 +54,30 @@ class Pattern:
         return None if match is None else match.groupdict()
 
     def target(self, path: str) -> str:
-        """Return the path to hand to the gateway, decoded: with ``path_rewrite`` another one than was asked for."""
-        if self._rewrite is None:
+        """Return the path to hand to the gateway, decoded: with ``path_rewrite`` another one than was asked for.
+
+        Args:
+            path: decoded; it matches.
+
+        Raises:
+            Refusal: 400, a parameter leads out of what stands before it.
+        """
+        if self._rewrite is None and ".." not in path:
             return path
-        given = self.match(path) or {}
-        return _PARAMETER.sub(lambda match: given.get(match[1], ""), self._rewrite)
+        match = self._match(path)
+        if match is None:
+            return path
+        if self._rewrite is None:
+            target, starts = path, [match.start(name) for name in self.parameters]
+        else:
+            literals, names = self._rewrite
+            target, starts = literals[0], list[int]()
+            for name, literal in zip(names, literals[1:], strict=True):
+                starts.append(len(target))
+                target += match[name] + literal
+        if ".." in target and any(_paths.leads_out(target, start) for start in starts):
+            raise Refusal(400, "the path has dot segments that lead out of it")
+        return target
 
 
 def _expression(path: str) -> str:

@@ -120,7 +120,12 @@ class GatewayRoute(BaseRoute):
         if not self._allows(scope.method):
             allow = ", ".join(sorted(self.methods or ()))
             refusal = Refusal(405, "this method is not allowed here", (("allow", allow),))
-        await self._rsgi.serve(scope, protocol, self._pattern.target(scope.path), refusal)
+        path = scope.path
+        try:
+            path = self._pattern.target(path)
+        except Refusal as error:  # what raises here, Velithon's router would run a second time
+            refusal = refusal or error
+        await self._rsgi.serve(scope, protocol, path, refusal)
 
     def _allows(self, method: str) -> bool:
         return self.methods is None or method in self.methods
