@@ -9,7 +9,7 @@ import socket
 
 import pytest
 from gateway_process import GatewayProcess, assert_error, request
-from scripted_upstream import Exchange, ScriptedUpstream, reply
+from scripted_upstream import Exchange, Request, ScriptedUpstream, reply
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +64,18 @@ def test_other_paths_are_the_applications(
     upstream.answers(reply())
     assert asgi_gateway.get(target).values("x-app") == [b"inner"]
     assert upstream.ledger.events == []
+
+
+def test_only_http_1_0_may_leave_the_host_out(asgi_gateway: GatewayProcess, upstream: ScriptedUpstream) -> None:
+    upstream.answers(reply())
+    for _ in range(2):
+        for head, status in ((b"1.0", b"200"), (b"1.1", b"400"), (b"1.1\r\nHost:", b"400")):
+            with asgi_gateway.connect() as client:
+                client.send(b"GET /api/x HTTP/" + head + b"\r\n\r\n")
+                assert client.socket.makefile("rb").readline().split()[1] == status
+    received = [request for request in upstream.ledger.of("request") if isinstance(request, Request)]
+    assert [request.values("host") for request in received] == [[upstream.authority]] * 2
+    assert [request.values("x-forwarded-host") for request in received] == [[]] * 2
 
 
 def test_bodies_pass_in_both_directions(asgi_gateway: GatewayProcess, upstream: ScriptedUpstream) -> None:

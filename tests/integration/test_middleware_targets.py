@@ -127,6 +127,16 @@ def test_a_request_must_name_its_host_clearly(
         assert upstream.ledger.events == []
 
 
+def test_a_request_of_http_1_0_without_a_host_permits_no_other(
+    gateway: GatewayProcess, upstream: ScriptedUpstream
+) -> None:
+    upstream.answers(reply())
+    for _ in range(3):
+        assert gateway.send(b"GET /api HTTP/1.0\r\n\r\n").status == 200
+        assert_error(gateway.send(b"GET /api HTTP/1.1\r\nHost:\r\n\r\n"), 400)
+    assert len(upstream.ledger.of("request")) == 3
+
+
 def test_preserve_host_sends_what_the_client_asked_for(gateway: GatewayProcess, upstream: ScriptedUpstream) -> None:
     upstream.answers(reply())
     assert gateway.get("/host/x").status == 200

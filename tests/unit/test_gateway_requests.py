@@ -71,9 +71,22 @@ def test_a_request_names_one_host() -> None:
     assert refused() == 400
     assert refused(HOST, HOST) == 400
     assert refused(HOST, ("host", "other")) == 400
-    assert admit(http_version="1").lines == []
-    assert admit(http_version="1.0").lines == []
+    assert refused(("host", ""), http_version="2") == 400
+    for version in ("1", "1.0"):
+        assert admit(http_version=version).lines == []
+        # Granian's ASGI makes an empty one of none; a client that knows no host sends it so (RFC 9112 section 3.2).
+        assert admit(("host", ""), http_version=version).lines == [("host", "")]
+        assert refused(("host", " "), http_version=version) == 400
     assert admit(http_version="2", authority="a").lines == []
+
+
+def test_one_request_without_a_host_permits_no_other() -> None:
+    gateway = Gateway("http://up")
+    for lines in ([], [("host", "")]):
+        gateway.admit("GET", "/", "", lines, http_version="1.0", authority=None, address="192.0.2.7")
+        with pytest.raises(Refusal) as raised:
+            gateway.admit("GET", "/", "", [("host", "")], http_version="1.1", authority=None, address="192.0.2.7")
+        assert raised.value.status == 400
 
 
 def test_preserve_host_takes_the_authority_of_the_target_first() -> None:

@@ -145,13 +145,17 @@ class FieldRules:
         return self._own.get(peer)
 
     def learn(self, peer: Peer) -> Lines:
-        """Make what ``own`` returns. The host of the peer must have been checked."""
+        """Make what ``own`` returns. The host of the peer must have been checked.
+
+        Without a host it is not kept: HTTP/1.0 needs none, and a request of HTTP/1.1 must not pass for the same peer's.
+        """
         lines: Lines = []
         self._add_forwarded(lines, [], [], peer)
         lines += self._tail
-        if len(self._own) >= _MOST_PEERS:
-            self._own.clear()
-        self._own[peer] = lines
+        if peer.host:
+            if len(self._own) >= _MOST_PEERS:
+                self._own.clear()
+            self._own[peer] = lines
         return lines
 
     def own_packed(self, peer: Peer) -> bytes | None:

@@ -14,6 +14,8 @@ _authority: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&()*+=%]
 
 def check_host(host: str | None, http_version: str, authority: str | None) -> None:
     """Refuse a request that does not say which host it is for, or not clearly (RFC 9112 section 3.2)."""
+    if not host and http_version in ("1", "1.0"):
+        host = None  # HTTP/1.0 needs none, and Granian hands an empty one over on ASGI where there was none
     if host is None and http_version == "1.1":
         raise Refusal(400, "the request needs exactly one Host field")
     if (host is not None and not _is_authority(host)) or (authority is not None and not _is_authority(authority)):
