@@ -240,7 +240,7 @@ class Health(FrozenOptions):
             "health_fall": self.fall,
             "health_jitter": self.jitter,
             "health_expected": None if spans == [[200, 399]] else spans,
-            "health_host": self.host or "",
+            "health_host": "" if self.host is None else self.host,
             "health_headers": list(self.headers) or None,
         }
 

@@ -40,7 +40,7 @@ from velithon_proxy import Breaker, ConfigurationError, Health, ProxyClient, Pro
             (Health, {"expected": wrong}, "expected")
             for wrong in ((), 200, "200", [(300, 200)], [(99, 200)], [(1, 2, 3)])
         ),
-        *((Health, {"host": wrong}, "host") for wrong in ("a b", "a/", "u@a", 5)),
+        *((Health, {"host": wrong}, "host") for wrong in ("a b", "a/", "u@a", 5, 0, False, [], {}, (), b"")),
         *(
             (Health, {"headers": wrong}, "headers")
             for wrong in ({"a b": "c"}, {"a": "b\r\nc"}, {"Host": "a"}, [("a", 1)], 5)
@@ -83,3 +83,13 @@ def test_health_crosses_as_ranges() -> None:
     config = Health(expected=[204, (300, 399)], headers={"X-Probe": "1"}).config()
     assert config["health_expected"] == [[204, 204], [300, 399]]
     assert config["health_headers"] == [("X-Probe", "1")]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "shown"),
+    [(0, "0"), (False, "the bool False"), ([], "a value of type list"), (b"a", "a value of type bytes")],
+)
+def test_a_host_of_another_type_is_named_with_its_kind(wrong: Any, shown: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        Health(host=wrong)
+    assert str(raised.value) == f"host must be a host, with a port or without, not {shown}"
