@@ -9,7 +9,7 @@ from . import _runtime
 from ._attempts import CircuitBreakerStatus, read_breaker
 from ._errors import ConfigurationError
 from ._headers import HeadersInput, pack
-from ._options import check_integer, check_share, pool_config
+from ._options import check_integer, check_limit, check_share, pool_config
 from ._policies import Breaker, Health, Retry
 from ._pool import BodyTypes, Pool, options_config
 from ._query import QueryInput, append_query
@@ -116,8 +116,8 @@ class ProxyLoadBalancer(Pool):
                     if wait_for_healthy is None
                     else milliseconds(seconds("wait_for_healthy", wait_for_healthy, zero=True))
                 ),
-                max_request_body=max_request_body,
-                max_response_body=max_response_body,
+                max_request_body=check_limit("max_request_body", max_request_body),
+                max_response_body=check_limit("max_response_body", max_response_body),
                 **options_config(
                     timeouts=timeouts, limits=limits, retry=retry, breaker=breaker, health=health, tls=tls
                 ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._attempts import CircuitBreakerStatus, read_breaker
 from ._errors import ConfigurationError
-from ._options import check_integer, pool_config
+from ._options import check_integer, check_limit, pool_config
 from ._policies import Breaker, Retry
 from ._pool import Pool, options_config
 from ._settings import Limits, Timeouts
@@ -34,7 +34,8 @@ class ProxyClient(Pool):
         tls: certificates, keys and versions for an https upstream; :class:`TLS`.
         on_state_change: a function, or coroutine function, that is called with a :class:`StateChange` for each change
             of the breaker, on the loop that makes the first request.
-        max_request_body, max_response_body: bytes that a body may have, streamed or not (``BodyTooLargeError``).
+        max_request_body, max_response_body: bytes that a body may have, streamed or not (``BodyTooLargeError``); at
+            least 1. ``None``: no limit.
 
     Raises:
         ConfigurationError: an argument is of the wrong type or out of range; a ``ValueError``.
@@ -72,8 +73,8 @@ class ProxyClient(Pool):
             max_retries=check_integer("max_retries", max_retries),
             max_failures=check_integer("max_failures", max_failures),
             recovery_timeout_ms=check_integer("recovery_timeout_ms", recovery_timeout_ms),
-            max_request_body=max_request_body,
-            max_response_body=max_response_body,
+            max_request_body=check_limit("max_request_body", max_request_body),
+            max_response_body=check_limit("max_response_body", max_response_body),
             **options_config(timeouts=timeouts, limits=limits, retry=retry, breaker=breaker, tls=tls),
         )
         if tls is not None and not target_url.lower().startswith("https:"):

@@ -152,6 +152,19 @@ def check_integer(field: str, value: object, name: str | None = None) -> int:
     raise ConfigurationError(f"{name} must be {kind} from {low} to {high}, not {show(value)}", field=name)
 
 
+def check_limit(field: str, value: int | None) -> int | None:
+    """Return the value of a field that holds a limit, where ``None`` means that there is none.
+
+    The core has zero for that. A caller who writes it means something else: that nothing may pass.
+
+    Raises:
+        ConfigurationError: not a whole number, zero, or out of the field's range.
+    """
+    if value is not None and check_integer(field, value) == 0:
+        raise ConfigurationError(f"{field} must be at least 1; None means no limit", field=field)
+    return value
+
+
 def check_share(field: str, value: object, name: str | None = None) -> float:
     """Return the value of a field that holds a part of a whole.
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ._errors import ConfigurationError
-from ._options import check_integer
+from ._options import check_integer, check_limit
 from ._show import show
 
 _DAY: Final = 86_400
@@ -143,9 +143,7 @@ class Limits(FrozenOptions):
         max_response_fields: int = 500,
         max_in_flight: int | None = None,
     ) -> None:
-        if max_in_flight is not None and check_integer("max_in_flight", max_in_flight) == 0:
-            raise ConfigurationError("max_in_flight must be at least 1; None means no limit", field="max_in_flight")
-        object.__setattr__(self, "max_in_flight", max_in_flight)
+        object.__setattr__(self, "max_in_flight", check_limit("max_in_flight", max_in_flight))
         for name, value in (
             ("max_connections", max_connections),
             ("max_idle_connections", max_idle_connections),

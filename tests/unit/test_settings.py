@@ -13,7 +13,18 @@ from typing import Any
 
 import pytest
 
-from velithon_proxy import TLS, ConfigurationError, InsecureTLSWarning, Limits, ProxyClient, Timeouts, _settings, _tls
+from velithon_proxy import (
+    TLS,
+    ConfigurationError,
+    InsecureTLSWarning,
+    Limits,
+    ProxyClient,
+    ProxyLoadBalancer,
+    ProxyMiddleware,
+    Timeouts,
+    _settings,
+    _tls,
+)
 
 WRONG_SECONDS = [0, -1, math.nan, math.inf, -math.inf, True, "5", b"5", [], 86_401, 10**400]
 
@@ -161,3 +172,17 @@ print([warning.category.__name__ for warning in caught], caught[0].filename == "
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert TLS(insecure=True).config()["tls_insecure"] is True
+
+
+@pytest.mark.parametrize("make", [ProxyClient, ProxyLoadBalancer, ProxyMiddleware], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("field", ["max_request_body", "max_response_body"])
+def test_no_limit_of_a_body_is_none_and_never_zero(make: Any, field: str) -> None:
+    """To the core zero means no limit; whoever writes it here would expect that no body passes."""
+    with pytest.raises(ConfigurationError) as raised:
+        make("http://a", **{field: 0})
+    assert raised.value.field == field
+    assert str(raised.value) == f"{field} must be at least 1; None means no limit"
+    with pytest.raises(ConfigurationError, match=f"^{field} must be a whole number of bytes .*, not the bool False"):
+        make("http://a", **{field: False})
+    for possible in (None, 1, 2**53 - 1):
+        make("http://a", **{field: possible})
