@@ -92,6 +92,32 @@ async def test_paths_are_relative_to_where_the_application_is_mounted(
         gateway.close()
 
 
+async def test_what_the_upstream_says_of_its_paths_is_told_below_the_mount() -> None:
+    lines = b"Location: /next?a=1", b"Set-Cookie: a=b; Path=/v2/; Secure"
+    with Upstream(replying(answer(b"up", *lines, status=b"302 Found"))) as upstream:
+        gateway = ProxyMiddleware(
+            upstream.url,
+            "/api",
+            strip_prefix=True,
+            upstream_path_prefix="/v2",
+            rewrite_location=True,
+            rewrite_cookies=True,
+        )
+        response = await serve(gateway, root_path="/gw", path="/gw/api/x")
+        assert upstream.requests[0].target == b"/v2/x"
+        assert response.headers[b"location"] == b"/gw/api/next?a=1"
+        assert response.headers[b"set-cookie"] == b"a=b; Path=/gw/api; Secure"
+        gateway.close()
+
+
+async def test_http_1_0_may_leave_the_host_out_and_have_it_kept() -> None:
+    with Upstream(replying(answer(b"up"))) as upstream:
+        gateway = ProxyMiddleware(upstream.url, preserve_host=True)
+        assert (await serve(gateway, http_version="1.0", headers=[(b"host", b"")])).status == 200
+        assert upstream.requests[0].values("host") == [upstream.url.removeprefix("http://").encode()]
+        gateway.close()
+
+
 @pytest.mark.parametrize("path", [b"/caf\xc3\xa9", b"/caf%C3%A9"])
 async def test_bytes_above_ascii_are_encoded_once(path: bytes) -> None:
     with Upstream(replying(answer(b"up"))) as upstream:

@@ -262,6 +262,8 @@ class Gateway:
             check_host(host, http_version, authority)
             own = own or self._rules.learn(peer)
 
+        if host == "":  # HTTP/1.0; the upstream is to get none, rather than one that says nothing
+            lines = [line for line in as_text(lines) if line[0] != "host"]
         http2 = http_version.startswith("2")
         if length is None and not chunked and not http2:
             length = 0  # HTTP/2 frames bodies without saying so in a header
@@ -309,14 +311,15 @@ class Gateway:
         response = await self._client._open_stream(
             method, admitted.target, admitted.lines, body, self._flags, admitted.key
         )
-        return await self.reply_to(response, admitted.host, raw=raw)
+        return await self.reply_to(response, admitted.host, admitted.root, raw=raw)
 
-    async def reply_to(self, response: StreamResponse, host: str, *, raw: bool = False) -> Reply:
+    async def reply_to(self, response: StreamResponse, host: str, root: str = "", *, raw: bool = False) -> Reply:
         """Make of a response what is handed on to the client.
 
         Args:
             response: its head is there.
             host: that the client has asked for.
+            root: path that the application was mounted at.
             raw: see ``open``.
         """
         try:
@@ -332,7 +335,7 @@ class Gateway:
                 return Reply(response.status, raw_lines, whole, stream, response.target)
             lines = response._lines()
             if rewrites is not None:
-                lines = rewrites.response(lines, host)
+                lines = rewrites.response(lines, host, root)
             lines = rules.response(lines)
             if self._transform_response is None:
                 return Reply(response.status, lines, whole, stream, response.target)

@@ -32,47 +32,48 @@ class Rewrites:
         self._location = location
         self._cookies = cookies
 
-    def response(self, lines: Lines, host: str) -> Lines:
-        """Return the lines to answer a request with that was for this host."""
+    def response(self, lines: Lines, host: str, root: str = "") -> Lines:
+        """Return the lines to answer a request with that was for this host, below this root of the application."""
         changed: Lines = []
+        front = root + self._prefix
         for name, value in lines:
             lower = name.lower()
             if lower == "location" and self._location:
-                value = self._of_location(value, host)
+                value = self._of_location(value, host, front)
             elif lower == "set-cookie" and self._cookies:
-                value = self._of_cookie(value)
+                value = self._of_cookie(value, front)
             changed.append((name, value))
         return changed
 
-    def _of_location(self, value: str, host: str) -> str:
+    def _of_location(self, value: str, host: str, front: str) -> str:
         reference = _REFERENCE.fullmatch(value)
         if reference is None:
             return value
         authority, path, rest = reference.groups()
         if authority is not None and authority.lower() not in self._authorities and authority.lower() != host.lower():
             return value
-        seen = self._seen(path or "/")
+        seen = self._seen(path or "/", front)
         if seen.startswith(_SLASHES) and (authority is not None or seen != path):
             seen = f"/.{seen}"  # by itself it would name another host
         return seen + rest
 
-    def _seen(self, path: str) -> str:
-        """The path by which the client reaches one of the upstream's."""
+    def _seen(self, path: str, front: str) -> str:
+        """The path by which the client reaches one of the upstream's, which has this before it for the client."""
         above = self._above
         if above and path.startswith(above) and path[len(above) : len(above) + 1] in ("", "/"):
             path = path[len(above) :]
-        return self._prefix + path or "/"
+        return front + path or "/"
 
-    def _of_cookie(self, value: str) -> str:
+    def _of_cookie(self, value: str, front: str) -> str:
         cookie, *attributes = value.split(";")
         kept = [cookie]
         for attribute in attributes:
             name, equals, given = attribute.partition("=")
             kind = name.strip().lower()
             if kind == "path" and given.strip().startswith("/"):
-                path = self._seen(given.strip())
-                if path == f"{self._prefix}/":
-                    path = self._prefix or "/"  # the whole gateway, with and without the slash at its end
+                path = self._seen(given.strip(), front)
+                if path == f"{front}/":
+                    path = front or "/"  # the whole gateway, with and without the slash at its end
                 attribute = f"{name}{equals}{path}"
             elif kind == "domain" and given.strip().lower().lstrip(".") in self._hosts:
                 continue  # of the upstream: the browser would refuse it, and without it takes the gateway's
