@@ -41,7 +41,6 @@ REFUSED_METHODS: Final = frozenset({"CONNECT", "TRACE"})
 """Methods of requests that ``admit`` refuses."""
 _ALLOW: Final = (("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
-
 _POOL_OPTIONS: Final = frozenset(
     {
         *("health", "backups", "slow_start", "panic_threshold", "wait_for_healthy", "timeouts", "limits"),
