@@ -136,6 +136,6 @@ def closing_all(workers: dict[str, Worker]) -> Iterator[dict[str, Worker]]:
             worker.close()
 
 
-def run_json(command: list[str]) -> dict[str, Any]:
+def run_json(command: list[str], env: dict[str, str] | None = None) -> dict[str, Any]:
     """Run a program to its end and return the object of JSON it printed."""
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=env).stdout)
