@@ -21,6 +21,13 @@ cp -R python/velithon_proxy "$folder/"
 sanitize=
 if [ -n "${ASAN:-}" ]; then
     sanitize=-asan
+    # Go asks the compiler for its version, and takes one that calls itself cc for neither gcc nor clang.
+    if [ "${CC:-cc}" = cc ]; then
+        case $(cc -v 2>&1) in
+        *clang*) export CC=clang ;;
+        *) export CC=gcc ;;
+        esac
+    fi
     include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
     ${CC:-cc} -std=gnu11 -O1 -g -fno-omit-frame-pointer -fPIC -shared -fvisibility=hidden -pthread \
         -fsanitize=address,undefined -fno-sanitize-recover=all -DPy_LIMITED_API=0x030B0000 -Icapi -I"$include" \
