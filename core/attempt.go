@@ -226,7 +226,6 @@ func (a *attempt) facts(err *Error) retry.Attempt {
 		return facts
 	}
 	facts.Sent, facts.Responded, facts.Final = err.Sent, err.Responded, err.final()
-	facts.CertificateRefused = err.certificate()
 	facts.Unconnected = !err.Sent && err.Phase <= h1.PhaseTLS
 	if !err.Sent {
 		// As long as there was no connection nothing was taken from a source either, and a body is still the caller's.

@@ -81,6 +81,9 @@ func (e *Error) final() string {
 	case CodeInternal:
 		return "something failed on this side"
 	}
+	if e.certificate() {
+		return "the certificate was refused"
+	}
 	return ""
 }
 

@@ -27,8 +27,8 @@ type Attempt struct {
 	Responded   bool // some byte of a response came
 	Unconnected bool // there was no connection to be had
 
-	Final              string // why the call is over, whatever the rules say: its caller has left, it was refused here; empty: it is not
-	CertificateRefused bool
+	// Final is why the call is over, whatever the rules say: its caller has left, a certificate was refused. Empty: it is not.
+	Final string
 
 	Status        int // of a response that is held back; zero: there was none
 	RetryAfter    time.Duration

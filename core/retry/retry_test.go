@@ -42,7 +42,7 @@ func TestEachRule(t *testing.T) {
 		"PUT by option":             {func(p *Policy) { p.Methods = []string{"PUT"} }, sent(func(a *Attempt) { a.Method = "PUT" }), true, "the method may be sent again"},
 		"Idempotency-Key":           {nil, sent(func(a *Attempt) { a.Method, a.IdempotencyKey = "POST", true }), true, "the method may be sent again"},
 		"final":                     {nil, sent(func(a *Attempt) { a.Final, a.Sent = "the caller left", false }), false, "the caller left"},
-		"certificate":               {nil, sent(func(a *Attempt) { a.CertificateRefused, a.Sent = true, false }), false, "the certificate was refused"},
+		"certificate":               {nil, sent(func(a *Attempt) { a.Final, a.Sent = "the certificate was refused", false }), false, "the certificate was refused"},
 		"no retries":                {func(p *Policy) { p.MaxRetries = 0 }, sent(), false, "retries are switched off"},
 		"the last retry":            {nil, sent(func(a *Attempt) { a.Number = 3 }), true, "the method may be sent again"},
 		"used up":                   {nil, sent(func(a *Attempt) { a.Number = 4 }), false, "the retries are used up"},

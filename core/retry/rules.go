@@ -4,17 +4,10 @@ import "slices"
 
 // rules in the order in which they are asked. A rule returns why there is no other attempt, or "".
 var rules = []func(*Policy, *Attempt) string{
-	final, certificateRefused, attemptsUsedUp, unreachable, responseBegun, methodNotRetried, bodyNotReplayable,
+	final, attemptsUsedUp, unreachable, responseBegun, methodNotRetried, bodyNotReplayable,
 }
 
 func final(_ *Policy, a *Attempt) string { return a.Final }
-
-func certificateRefused(_ *Policy, a *Attempt) string {
-	if a.CertificateRefused {
-		return "the certificate was refused"
-	}
-	return ""
-}
 
 func attemptsUsedUp(p *Policy, a *Attempt) string {
 	switch {

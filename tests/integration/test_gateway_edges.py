@@ -11,58 +11,11 @@ import weakref
 from typing import Any
 
 import pytest
+from asgi_server import HOST, serve
 from client_upstream import Upstream, Visit, answer, chunked, replying
 from rsgi_server import Protocol, Scope, Transport
 
 from velithon_proxy import GatewayResponse, ProxyMiddleware, ProxyRequest
-
-HOST = (b"host", b"h")
-
-
-class Sent:
-    """What an ASGI application has sent."""
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, Any]] = []
-
-    @property
-    def status(self) -> int:
-        return self.messages[0]["status"]
-
-    @property
-    def headers(self) -> dict[bytes, bytes]:
-        return dict(self.messages[0]["headers"])
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(message.get("body", b"") for message in self.messages[1:])
-
-
-async def serve(app: Any, *pieces: bytes, leaves: bool = False, stalls: bool = False, **scope: Any) -> Sent:
-    """Serve one request over ASGI. Its client sends these pieces, and then leaves, stalls, or waits."""
-    sent, rest = Sent(), list(pieces or (b"",))
-
-    async def receive() -> dict[str, Any]:
-        if rest:
-            return {"type": "http.request", "body": rest.pop(0), "more_body": bool(rest) or leaves or stalls}
-        if leaves:
-            return {"type": "http.disconnect"}
-        await asyncio.get_running_loop().create_future()
-        raise AssertionError
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.messages.append(message)
-
-    path = scope.setdefault("path", "/")
-    scope.setdefault("raw_path", path.encode())
-    await app(
-        {
-            "type": "http", "method": "GET", "query_string": b"", "scheme": "http", "headers": [HOST],
-            "http_version": "1.1", "client": ("192.0.2.1", 1234), **scope,
-        },
-        receive, send,
-    )  # fmt: skip
-    return sent
 
 
 @pytest.mark.parametrize(
@@ -171,8 +124,10 @@ async def test_a_peer_without_an_address_is_a_unix_socket() -> None:
 async def test_whoever_waits_for_an_answer_of_a_client_that_left_gets_one() -> None:
     with Upstream(replying(answer(b"up"))) as upstream:
         gateway = ProxyMiddleware(upstream.url)
+        left = asyncio.Event()
+        left.set()
         chunked_request = [HOST, (b"transfer-encoding", b"chunked")]
-        response = await serve(gateway, b"he", leaves=True, method="POST", headers=chunked_request)
+        response = await serve(gateway, b"he", leaves=left, unfinished=True, method="POST", headers=chunked_request)
         assert (response.status, response.body) == (499, b"")
         gateway.close()
 
@@ -181,7 +136,7 @@ async def test_a_client_that_stalls_is_408_and_harms_no_upstream() -> None:
     with Upstream(reads_all) as upstream:
         gateway = ProxyMiddleware(upstream.url, timeout_ms=100, max_failures=1, max_retries=0)
         for headers in ([HOST, (b"transfer-encoding", b"chunked")], [HOST, (b"content-length", b"100000")]):
-            response = await serve(gateway, b"hello", stalls=True, method="POST", headers=headers)
+            response = await serve(gateway, b"hello", unfinished=True, method="POST", headers=headers)
             assert (response.status, json.loads(response.body)["error"]) == (408, "Request Timeout")
         assert (await serve(gateway)).status == 200
         state = (await gateway.get_proxy_status())["targets"][0]

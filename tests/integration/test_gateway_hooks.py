@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import pytest
+from asgi_server import HOST, serve
 from client_upstream import Received, Upstream, Visit, answer, chunked, replying
 from rsgi_server import Protocol, Scope
 
@@ -28,28 +29,13 @@ from velithon_proxy.middleware import _clients
 async def call(
     app: Any, method: str = "GET", path: str = "/", body: bytes = b"", leave: asyncio.Event | None = None
 ) -> tuple[int, dict[str, str], bytes]:
-    """Serve one request over ASGI, of a client that leaves when it is told to."""
-    sent: list[dict[str, Any]] = []
-    messages = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive() -> dict[str, Any]:
-        if messages:
-            return messages.pop(0)
-        await (leave or asyncio.Event()).wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
+    """Serve one request over ASGI, of a client that leaves when it is told to; returns status, fields and body."""
     raw, _, query = path.encode().partition(b"?")
-    headers = [(b"host", b"h"), (b"content-length", b"%d" % len(body))] if body else [(b"host", b"h")]
-    scope = {
-        "type": "http", "method": method, "path": raw.decode(), "raw_path": raw, "query_string": query,
-        "scheme": "http", "headers": headers, "http_version": "1.1", "client": ("192.0.2.1", 1234),
-    }  # fmt: skip
-    await app(scope, receive, send)
-    lines = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], lines, b"".join(message.get("body", b"") for message in sent[1:])
+    headers = [HOST, (b"content-length", b"%d" % len(body))] if body else [HOST]
+    sent = await serve(
+        app, body, leaves=leave, method=method, path=raw.decode(), raw_path=raw, query_string=query, headers=headers
+    )
+    return sent.status, {name.decode(): value.decode() for name, value in sent.headers.items()}, sent.body
 
 
 def reflect(request: Received) -> bytes:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from .._errors import ConfigurationError
-from .._grammar import is_token, is_value
+from .._grammar import is_target, is_token, is_value
 from .._headers import multidict_types
 from .._show import show
 from .._stream import StreamResponse
@@ -16,9 +15,6 @@ from ._fields import FRAMING, Lines
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict
-
-_is_target: Final = re.compile(r"/[\x21\x22\x24-\x7e]*|\*").fullmatch
-"""The one of ``OPTIONS`` may be an asterisk."""
 
 HeadersInput: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]] | None"
 BodyInput: TypeAlias = "bytes | bytearray | memoryview | str"
@@ -129,8 +125,9 @@ class ProxyRequest(_Message):
         Raises:
             ValueError: one of them cannot be sent.
         """
-        for what, given, allowed in (("method", self.method, is_token), ("target", self.target, _is_target)):
-            if not isinstance(cast("object", given), str) or allowed(given) is None:
+        for what, given, allowed in (("method", self.method, is_token), ("target", self.target, is_target)):
+            asterisk = what == "target" and given == "*"  # of OPTIONS
+            if not isinstance(cast("object", given), str) or not (asterisk or allowed(given)):
                 raise ValueError(f"the {what} {show(given)} that transform_request has left cannot be sent")
         return self.method, self.target, self._lines()
 
